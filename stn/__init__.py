@@ -1,0 +1,42 @@
+"""Spatial Transformer Networks in JAX: the pure, differentiable core.
+
+Every function takes one example and is batched by `jax.vmap`. Importing this
+package needs jax, numpy and jaxtyping only; models, data and training are in
+`stn.models`, `stn.data` and `stn.training`.
+"""
+
+from stn.grids import (
+  affine_grid,
+  normalised_to_pixel,
+  pixel_to_normalised,
+  regular_grid,
+  transform_grid,
+)
+from stn.sampling import (
+  IMPLEMENTATIONS,
+  KERNELS,
+  PADDINGS,
+  Kernel,
+  grid_sample,
+)
+from stn.transforms import TRANSFORMS, Transform, get_transform
+from stn.warp import spatial_transform
+
+__version__ = "0.1.0"
+
+__all__ = [
+  "IMPLEMENTATIONS",
+  "KERNELS",
+  "PADDINGS",
+  "TRANSFORMS",
+  "Kernel",
+  "Transform",
+  "affine_grid",
+  "get_transform",
+  "grid_sample",
+  "normalised_to_pixel",
+  "pixel_to_normalised",
+  "regular_grid",
+  "spatial_transform",
+  "transform_grid",
+]

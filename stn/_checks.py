@@ -1,0 +1,73 @@
+"""The few argument checks of the public functions, in one wording.
+
+An error names the argument in backticks, says what was expected, then what
+came. Only static facts (shapes, dtypes, names) are checked: values may be
+traced by jit and are never looked at.
+"""
+
+import difflib
+import operator
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+  """Raises ValueError, listing `choices`, unless `value` is one of them."""
+  choices = sorted(choices)
+  if not isinstance(value, str) or value not in choices:
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+      f"`{name}` must be one of {', '.join(map(repr, choices))}; "
+      f"got {value!r}.{hint}"
+    )
+
+
+def check_shape(
+  name: str, array: jax.Array, expected: str, ok: bool, why: str = ""
+) -> None:
+  """Raises ValueError, saying the `expected` shape, unless `ok`."""
+  if not ok:
+    raise ValueError(
+      f"`{name}` must have shape {expected}{why}; got {array.shape}."
+    )
+
+
+def check_output_size(
+  output_size: Sequence[int], ndim: int | None = None
+) -> tuple[int, ...]:
+  """Returns `output_size` as a tuple of ints, or says what is wrong with it."""
+  length = "1, 2 or 3" if ndim is None else str(ndim)
+  expected = f"`output_size` must be {length} positive ints, one per axis"
+  try:
+    size = tuple(operator.index(n) for n in output_size)
+  except TypeError:
+    raise TypeError(f"{expected}; got {output_size!r}.") from None
+  if len(size) not in ((1, 2, 3) if ndim is None else (ndim,)) or min(size) < 1:
+    raise ValueError(f"{expected}; got {output_size!r}.")
+  return size
+
+
+def as_coordinates(name: str, array: ArrayLike) -> jax.Array:
+  """Returns a floating `array` in the dtype that coordinates are kept in.
+
+  That is float64 for float64 and float32 for all else: half precision has
+  fewer than 12 significant bits and cannot name the pixels of a large image.
+
+  Args:
+    name: the argument's name, for the error.
+    array: theta, points or a grid.
+
+  Raises:
+    TypeError: if `array` is not of a real floating dtype.
+  """
+  array = jnp.asarray(array)
+  if not jnp.issubdtype(array.dtype, jnp.floating):
+    raise TypeError(
+      f"`{name}` must have a floating dtype; got {array.dtype.name}."
+    )
+  wide = array.dtype == jnp.float64
+  return array.astype(jnp.float64 if wide else jnp.float32)

@@ -1,0 +1,223 @@
+"""The regular grid, its transforms, and normalised <-> pixel coordinates.
+
+This is the one home of the `align_corners` rule. A normalised coordinate is
+in [-1, 1] over an image axis of `size` pixels:
+
+- `align_corners=False`: -1 and 1 are the outer edges of the first and the last
+  pixel. Pixel i has its centre at (2 i + 1) / size - 1, and theta means the
+  same at every resolution.
+- `align_corners=True`: -1 and 1 are the centres of the first and the last
+  pixel. Pixel i is at 2 i / (size - 1) - 1; an axis of size 1 is at 0.
+
+Points and grids hold (x, y) or (x, y, z) in their last axis; x runs along the
+LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import ArrayLike, Float
+
+from stn._checks import as_coordinates, check_output_size, check_shape
+from stn.transforms import Transform, apply_affine, get_transform
+
+
+def _scale(size: int, align_corners: bool) -> float:
+  """Pixels per unit of a normalised coordinate."""
+  return (size - 1) / 2 if align_corners else size / 2
+
+
+def normalised_to_pixel(
+  coordinate: Float[ArrayLike, "*n"],
+  size: int,
+  *,
+  align_corners: bool = False,
+) -> Float[jax.Array, "*n"]:
+  """Converts normalised coordinates along one axis to pixels.
+
+  A result within rounding error (`size` times the dtype's epsilon) of a whole
+  pixel is that pixel exactly, with its derivative unchanged: so the identity
+  returns the very image, and a gradient at a lattice point is the forward
+  difference whichever way the rounding went.
+
+  Args:
+    coordinate: any shape, -1 to 1 within the image.
+    size: pixels along that axis.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    Pixel coordinates, 0 at the centre of the first pixel and size - 1 at that
+    of the last; float64 if `coordinate` is, otherwise float32.
+
+  Raises:
+    TypeError: if `coordinate` is not floating.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> normalised_to_pixel(jnp.array([-1., 0., 1.]), 4)
+    Array([-0.5,  1.5,  3.5], dtype=float32)
+    >>> normalised_to_pixel(jnp.array([-1., 0., 1.]), 4, align_corners=True)
+    Array([0. , 1.5, 3. ], dtype=float32)
+  """
+  coordinate = as_coordinates("coordinate", coordinate)
+  scale = _scale(size, align_corners)
+  if not scale:  # everything but NaN is at the only pixel, infinity too
+    return jnp.where(jnp.isnan(coordinate), coordinate, 0)
+  pixel = coordinate * scale + (size - 1) / 2
+  whole = jax.lax.stop_gradient(jnp.round(pixel))
+  fixed = jax.lax.stop_gradient(pixel)
+  near = jnp.abs(fixed - whole) <= size * jnp.finfo(pixel.dtype).eps
+  return jnp.where(near, whole + (pixel - fixed), pixel)
+
+
+def pixel_to_normalised(
+  pixel: Float[ArrayLike, "*n"],
+  size: int,
+  *,
+  align_corners: bool = False,
+) -> Float[jax.Array, "*n"]:
+  """Converts pixel coordinates along one axis to normalised ones.
+
+  Args:
+    pixel: any shape; 0 is the centre of the first pixel.
+    size: pixels along that axis.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    Normalised coordinates; 0 for an axis of size 1 under `align_corners=True`.
+
+  Raises:
+    TypeError: if `pixel` is not floating.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> pixel_to_normalised(jnp.array([-0.5, 3.5]), 4)
+    Array([-1.,  1.], dtype=float32)
+  """
+  pixel = as_coordinates("pixel", pixel)
+  scale = _scale(size, align_corners)
+  return (pixel - (size - 1) / 2) / scale if scale else jnp.zeros_like(pixel)
+
+
+def regular_grid(
+  output_size: Sequence[int],
+  *,
+  align_corners: bool = False,
+  dtype: DTypeLike = jnp.float32,
+) -> Float[jax.Array, "*output d"]:
+  """The pixel centres of an image: the paper's regular grid G.
+
+  Args:
+    output_size: (W,), (H, W) or (D, H, W).
+    align_corners: the rule, see the head of this module.
+    dtype: float32 or float64.
+
+  Returns:
+    Points (*output_size, d) in (x, y, z) order, normalised to [-1, 1].
+
+  Raises:
+    ValueError: if `output_size` is not 1 to 3 positive ints.
+
+  Example:
+    >>> regular_grid((1, 2))
+    Array([[[-0.5,  0. ],
+            [ 0.5,  0. ]]], dtype=float32)
+  """
+  output_size = check_output_size(output_size)
+  axes = []
+  for size in output_size:
+    scale = _scale(size, align_corners)
+    # In NumPy's float64, so that each coordinate is rounded once.
+    centred = np.arange(size) - (size - 1) / 2
+    axes.append(jnp.asarray(centred / scale if scale else centred, dtype))
+  return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+
+
+def transform_grid(
+  transform: str | Transform,
+  theta: Float[ArrayLike, " params"],
+  output_size: Sequence[int],
+  *,
+  align_corners: bool = False,
+) -> Float[jax.Array, "*output d"]:
+  """Transforms the regular grid: T_theta(G), the paper's grid generator.
+
+  The result is a pull (backward) warp: it says, for every output pixel, where
+  in the input to look.
+
+  Args:
+    transform: a name in `stn.TRANSFORMS`, or a `Transform`.
+    theta: its parameters, shape (P,). Batches are for `jax.vmap`.
+    output_size: (W,), (H, W) or (D, H, W) of the output, which may be smaller
+      or larger than the input.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    The grid (*output_size, d); float64 if `theta` is, otherwise float32.
+
+  Raises:
+    TypeError: if `theta` is not floating.
+    ValueError: if the name is unknown, or theta or the size does not fit.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> mirror = jnp.array([-1., 0., 0., 0., 1., 0.])
+    >>> transform_grid("affine", mirror, (1, 2))
+    Array([[[ 0.5,  0. ],
+            [-0.5,  0. ]]], dtype=float32)
+  """
+  output_size = check_output_size(output_size)
+  theta = as_coordinates("theta", theta)
+  if not isinstance(transform, Transform):
+    transform = get_transform(transform, ndim=len(output_size))
+  shape = (transform.num_params,)
+  check_shape("theta", theta, str(shape), theta.shape == shape)
+  points = regular_grid(
+    output_size, align_corners=align_corners, dtype=theta.dtype
+  )
+  return transform.apply(theta, points)
+
+
+def affine_grid(
+  theta: Float[ArrayLike, "d d+1"],
+  output_size: Sequence[int],
+  *,
+  align_corners: bool = False,
+) -> Float[jax.Array, "*output d"]:
+  """The affine grid of a matrix, as torch's function of this name.
+
+  Args:
+    theta: the matrix [A | t], shape (d, d + 1).
+    output_size: d ints: (W,), (H, W) or (D, H, W).
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    The grid (*output_size, d); float64 if `theta` is, otherwise float32.
+
+  Raises:
+    TypeError: if `theta` is not floating.
+    ValueError: if `theta` is not (d, d + 1) for d axes of `output_size`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> affine_grid(jnp.eye(2, 3), (1, 2))
+    Array([[[-0.5,  0. ],
+            [ 0.5,  0. ]]], dtype=float32)
+  """
+  output_size = check_output_size(output_size)
+  theta = as_coordinates("theta", theta)
+  d = len(output_size)
+  check_shape(
+    "theta",
+    theta,
+    f"({d}, {d + 1})",
+    theta.shape == (d, d + 1),
+    f" for an `output_size` of {d} axes",
+  )
+  points = regular_grid(
+    output_size, align_corners=align_corners, dtype=theta.dtype
+  )
+  return apply_affine(theta.reshape(-1), points)

@@ -1,0 +1,117 @@
+"""The image sampler and its parts: kernels, paddings and implementations.
+
+A kernel is one function and one row of `KERNELS`; a padding one function and
+one row of `PADDINGS`; an implementation a function with the signature of
+`xla.sample` and one row of `IMPLEMENTATIONS`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike, Float, Shaped
+
+from stn import grids
+from stn._checks import as_coordinates, check_choice, check_shape
+from stn.sampling import xla
+from stn.sampling.kernels import KERNELS, Kernel, get_kernel
+from stn.sampling.paddings import PADDINGS
+
+__all__ = ["IMPLEMENTATIONS", "KERNELS", "PADDINGS", "Kernel", "grid_sample"]
+
+IMPLEMENTATIONS = {"xla": xla.sample}
+
+
+def grid_sample(
+  image: Shaped[ArrayLike, "*spatial channels"],
+  grid: Float[ArrayLike, "*output d"],
+  *,
+  method: str | Kernel = "linear",
+  padding_mode: str = "zeros",
+  align_corners: bool = False,
+  implementation: str | None = None,
+) -> Float[jax.Array, "*output channels"]:
+  r"""Samples an image at the points of a grid: a pull (backward) warp.
+
+  The paper's eq. 3, for every channel c alike:
+
+  $$V_i^c = \sum_n \sum_m U_{nm}^c \, k(x_i - m) \, k(y_i - n)$$
+
+  It is differentiable in image and grid, in forward and reverse mode; at a
+  lattice point the gradient with respect to the grid is the forward
+  difference (paper, eqs. 6 and 7). The identity grid returns the very image.
+  A NaN coordinate gives NaN; an infinite or huge one is outside the image.
+
+  Args:
+    image: one image (*spatial, C), with 1, 2 or 3 spatial axes. Batches are
+      for `jax.vmap`. bfloat16 and float16 are interpolated in float32; bool
+      and integers are converted to float32.
+    grid: where to look for each output pixel, (*output, d) with d the number
+      of spatial axes: (x,), (x, y) or (x, y, z), x along the LAST spatial
+      axis, [-1, 1] within the image. Kept in float64 if it is, otherwise in
+      float32.
+    method: "nearest", "linear" (also "bilinear", "trilinear"), or a `Kernel`.
+    padding_mode: what lies outside: "zeros", "border" or "reflection", with
+      the meaning these have in torch's `grid_sample`.
+    align_corners: False: -1 and 1 are the outer edges of the corner pixels.
+      True: their centres. See `stn.grids`.
+    implementation: a key of `IMPLEMENTATIONS`; None chooses.
+
+  Returns:
+    The warped image (*output, C), of the image's dtype (float32 for bool and
+    integers).
+
+  Raises:
+    TypeError: if `grid` is not floating, or `image` is complex.
+    ValueError: if the shapes do not fit each other, a name is unknown, or the
+      image has no pixels or 2**31 or more.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> image = jnp.array([[[0.], [1.]], [[2.], [3.]]])  # 2 x 2, 1 channel
+    >>> centre = jnp.zeros((1, 2))
+    >>> grid_sample(image, centre)
+    Array([[1.5]], dtype=float32)
+
+  References:
+    [Spatial Transformer Networks](https://arxiv.org/abs/1506.02025)
+  """
+  image = jnp.asarray(image)
+  grid = as_coordinates("grid", grid)
+  d = image.ndim - 1
+  check_shape(
+    "image", image, "(*spatial, C)", d in (1, 2, 3), ", 1 to 3 spatial axes"
+  )
+  check_shape(
+    "grid",
+    grid,
+    f"(*output, {d})",
+    grid.ndim > 0 and grid.shape[-1] == d,
+    f" for an image of {d} spatial axes",
+  )
+  spatial = image.shape[:-1]
+  if not 0 < math.prod(spatial) < 2**31:
+    raise ValueError(
+      "`image` must have at least one and fewer than 2**31 pixels; got "
+      f"spatial axes {spatial}."
+    )
+  if jnp.issubdtype(image.dtype, jnp.complexfloating):
+    raise TypeError(f"`image` must be real; got {image.dtype.name}.")
+  kernel = get_kernel(method)
+  check_choice("padding_mode", padding_mode, PADDINGS)
+  if implementation is None:
+    implementation = "xla"
+  check_choice("implementation", implementation, IMPLEMENTATIONS)
+
+  if not jnp.issubdtype(image.dtype, jnp.floating):
+    image = image.astype(jnp.float32)
+  pixels = [
+    grids.normalised_to_pixel(
+      grid[..., d - 1 - axis], size, align_corners=align_corners
+    )
+    for axis, size in enumerate(spatial)
+  ]
+  warped = IMPLEMENTATIONS[implementation](
+    image, pixels, kernel, PADDINGS[padding_mode], align_corners
+  )
+  return warped.astype(image.dtype)

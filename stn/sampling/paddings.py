@@ -1,0 +1,58 @@
+"""What lies outside the image: rules from any pixel index to one inside.
+
+A padding takes whole-numbered indices, as floats since they may be huge, and
+returns indices within [0, size - 1] and, where outside is not image at all, a
+mask of those that were inside. Working on indices and not on coordinates makes
+the gradient that of the padded image, the forward difference at its seams too.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Padding = Callable[[jax.Array, int, bool], tuple[jax.Array, jax.Array | None]]
+
+
+def zeros(
+  index: jax.Array, size: int, align_corners: bool
+) -> tuple[jax.Array, jax.Array | None]:
+  """Outside is 0."""
+  del align_corners
+  # Not `(index >= 0) & (index < size)`: NaN counts as inside and stays NaN.
+  outside = (index < 0) | (index > size - 1)
+  return jnp.clip(index, 0, size - 1), ~outside
+
+
+def border(
+  index: jax.Array, size: int, align_corners: bool
+) -> tuple[jax.Array, jax.Array | None]:
+  """Outside is the nearest pixel of the edge."""
+  del align_corners
+  return jnp.clip(index, 0, size - 1), None
+
+
+def reflection(
+  index: jax.Array, size: int, align_corners: bool
+) -> tuple[jax.Array, jax.Array | None]:
+  """Outside is a mirror image.
+
+  The mirror stands where -1 and 1 are: on the centres of the edge pixels under
+  `align_corners` (the edge pixel is not repeated), on their outer edges
+  otherwise (it is).
+  """
+  if align_corners:
+    period = max(2 * (size - 1), 1)
+    index = jnp.mod(index, period)
+    index = jnp.minimum(index, period - index)
+  else:
+    index = jnp.mod(index, 2 * size)
+    index = jnp.minimum(index, 2 * size - 1 - index)
+  return jnp.clip(index, 0, size - 1), None
+
+
+PADDINGS: dict[str, Padding] = {
+  "zeros": zeros,
+  "border": border,
+  "reflection": reflection,
+}
