@@ -1,0 +1,81 @@
+"""Localisation networks: from an image or feature map to features for theta.
+
+A localisation network is any module `(N, H, W, C) -> (N, F)`. The last layer,
+from features to theta, belongs to `SpatialTransformer`, which starts it at the
+identity.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from stn.models.layers import average_pool_2x2, max_pool_2x2
+
+
+class FCLocalisation(nn.Module):
+  """Fully connected layers with ReLU: the paper's net for its ST-FCN.
+
+  Attributes:
+    features: units of each layer.
+    dtype: dtype of the computation; None is that of the input.
+  """
+
+  features: Sequence[int] = (32, 32, 32)
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n h w c"]
+  ) -> Float[jax.Array, "n f"]:
+    """(N, H, W, C) -> (N, features[-1])."""
+    x = x.reshape(x.shape[0], -1)
+    for units in self.features:
+      x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
+    return x
+
+
+class ConvLocalisation(nn.Module):
+  """The paper's net for its ST-CNN.
+
+  The input is downsampled by 2, then convolved, pooled by 2, convolved again
+  and fed to one fully connected layer; ReLU throughout, no zero padding.
+
+  Attributes:
+    features: filters of the two convolutions.
+    kernel_size: their height and width.
+    units: units of the fully connected layer.
+    downsample: average 2x2 blocks of the input first. Turn it off on maps
+      smaller than 28 pixels.
+    dtype: dtype of the computation; None is that of the input.
+  """
+
+  features: tuple[int, int] = (20, 20)
+  kernel_size: int = 5
+  units: int = 20
+  downsample: bool = True
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n h w c"]
+  ) -> Float[jax.Array, "n f"]:
+    """(N, H, W, C) -> (N, units)."""
+    k = self.kernel_size
+    smallest = ((k * 2) + k - 1) * (2 if self.downsample else 1)
+    if min(x.shape[1:3]) < smallest:
+      raise ValueError(
+        f"`ConvLocalisation` with kernel_size={k}, downsample="
+        f"{self.downsample} needs maps of {smallest}x{smallest} or more; got "
+        f"{x.shape[1]}x{x.shape[2]}."
+      )
+    if self.downsample:
+      x = average_pool_2x2(x)
+    for i, filters in enumerate(self.features):
+      x = max_pool_2x2(x) if i else x
+      x = nn.Conv(filters, (k, k), padding="VALID", dtype=self.dtype)(x)
+      x = nn.relu(x)
+    x = x.reshape(x.shape[0], -1)
+    return nn.relu(nn.Dense(self.units, dtype=self.dtype)(x))

@@ -1,0 +1,119 @@
+"""The spatial transformer module."""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from stn.grids import transform_grid
+from stn.sampling import Kernel, grid_sample
+from stn.transforms import Transform, get_transform
+
+
+class SpatialTransformer(nn.Module):
+  """Looks at its input, then warps it: goes in front of any layer.
+
+  The localisation network and a last, linear layer predict theta from the
+  input; the last layer starts with zero weights and the identity as bias, so
+  that an untrained module returns its input. Theta is kept in float32.
+
+  Attributes:
+    localisation: a module (N, H, W, C) -> (N, F), see `stn.models.localisation`.
+    transform: a name in `stn.TRANSFORMS`, or a `Transform`.
+    output_size: (H', W') of the output; None keeps the input's.
+    num_transformers: transformers in parallel, K. They share the localisation
+      network, and each sees, and returns, all channels.
+    method: the interpolation, see `stn.grid_sample`.
+    padding_mode: what lies outside, see `stn.grid_sample`.
+    align_corners: the coordinate rule, see `stn.grids`.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from stn.models import FCLocalisation
+    >>> module = SpatialTransformer(FCLocalisation())
+    >>> images = jnp.ones((2, 8, 8, 1))
+    >>> params = module.init(jax.random.key(0), images)
+    >>> warped, aux = module.apply(params, images)
+    >>> warped.shape, aux["theta"].shape, bool((warped == images).all())
+    ((2, 8, 8, 1), (2, 1, 6), True)
+  """
+
+  localisation: nn.Module
+  transform: str | Transform = "affine"
+  output_size: Sequence[int] | None = None
+  num_transformers: int = 1
+  method: str | Kernel = "linear"
+  padding_mode: str = "zeros"
+  align_corners: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n h w c"]
+  ) -> tuple[Float[jax.Array, "n h2 w2 kc"], dict[str, jax.Array]]:
+    """Warps a batch.
+
+    Args:
+      x: images or feature maps (N, H, W, C).
+
+    Returns:
+      The warped batch (N, H', W', K * C), transformer by transformer along the
+      channels, of the dtype of `x`; and `aux`: "theta" (N, K, P) and "grid"
+      (N, K, H', W', 2), float32.
+
+    Raises:
+      ValueError: if `x` is not (N, H, W, C), or an attribute does not fit.
+    """
+    if x.ndim != 4:
+      raise ValueError(f"`x` must have shape (N, H, W, C); got {x.shape}.")
+    if self.num_transformers < 1:
+      raise ValueError(
+        "`num_transformers` must be 1 or more; got "
+        f"{self.num_transformers}."
+      )
+    family = self.transform
+    if not isinstance(family, Transform):
+      family = get_transform(family)
+    theta = self._predict_theta(x, family)
+
+    output_size = self.output_size or x.shape[1:3]
+    make_grid = functools.partial(
+      transform_grid,
+      family,
+      output_size=output_size,
+      align_corners=self.align_corners,
+    )
+    sample = functools.partial(
+      grid_sample,
+      method=self.method,
+      padding_mode=self.padding_mode,
+      align_corners=self.align_corners,
+    )
+    grid = jax.vmap(jax.vmap(make_grid))(theta)
+    warped = jax.vmap(jax.vmap(sample, in_axes=(None, 0), out_axes=-2))(x, grid)
+    warped = warped.reshape(*warped.shape[:-2], -1)
+    return warped, {"theta": theta, "grid": grid}
+
+  def _predict_theta(
+    self, x: jax.Array, family: Transform
+  ) -> Float[jax.Array, "n k p"]:
+    """Theta of every example and transformer, the identity at the start."""
+    shape = (self.num_transformers, family.num_params)
+
+    def identity(key, size, dtype=jnp.float32):
+      del key, size
+      return jnp.asarray(np.broadcast_to(family.identity, shape), dtype).ravel()
+
+    # The name begins as the network's: an optimiser that slows localisation
+    # down by parameter path finds both.
+    head = nn.Dense(
+      shape[0] * shape[1],
+      kernel_init=nn.initializers.zeros,
+      bias_init=identity,
+      dtype=jnp.float32,
+      name="localisation_head",
+    )
+    return head(self.localisation(x)).reshape(-1, *shape)
