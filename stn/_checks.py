@@ -36,6 +36,19 @@ def check_shape(
     )
 
 
+def as_image(image: ArrayLike) -> jax.Array:
+  """Returns `image` as an array, or raises ValueError if of a wrong rank."""
+  image = jnp.asarray(image)
+  check_shape(
+    "image",
+    image,
+    "(*spatial, C)",
+    image.ndim in (2, 3, 4),
+    ", 1 to 3 spatial axes",
+  )
+  return image
+
+
 def check_output_size(
   output_size: Sequence[int], ndim: int | None = None
 ) -> tuple[int, ...]:

@@ -119,6 +119,7 @@ def regular_grid(
     Points (*output_size, d) in (x, y, z) order, normalised to [-1, 1].
 
   Raises:
+    TypeError: if `dtype` is another one.
     ValueError: if `output_size` is not 1 to 3 positive ints.
 
   Example:
@@ -127,6 +128,9 @@ def regular_grid(
             [ 0.5,  0. ]]], dtype=float32)
   """
   output_size = check_output_size(output_size)
+  dtype = jnp.dtype(dtype)
+  if dtype not in (jnp.float32, jnp.float64):
+    raise TypeError(f"`dtype` must be float32 or float64; got {dtype.name}.")
   axes = []
   for size in output_size:
     scale = _scale(size, align_corners)

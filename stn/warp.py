@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float, Shaped
 
+from stn._checks import as_image
 from stn.grids import transform_grid
 from stn.sampling import Kernel, grid_sample
 from stn.transforms import Transform
@@ -50,7 +50,8 @@ def spatial_transform(
     Array([[1., 0.],
            [3., 2.]], dtype=float32)
   """
-  size = jnp.shape(image)[:-1] if output_size is None else output_size
+  image = as_image(image)
+  size = image.shape[:-1] if output_size is None else output_size
   grid = transform_grid(transform, theta, size, align_corners=align_corners)
   return grid_sample(
     image,

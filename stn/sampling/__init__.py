@@ -12,7 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float, Shaped
 
 from stn import grids
-from stn._checks import as_coordinates, check_choice, check_shape
+from stn._checks import (
+  as_coordinates,
+  as_image,
+  check_choice,
+  check_shape,
+)
 from stn.sampling import xla
 from stn.sampling.kernels import KERNELS, Kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
@@ -76,12 +81,9 @@ def grid_sample(
   References:
     [Spatial Transformer Networks](https://arxiv.org/abs/1506.02025)
   """
-  image = jnp.asarray(image)
+  image = as_image(image)
   grid = as_coordinates("grid", grid)
   d = image.ndim - 1
-  check_shape(
-    "image", image, "(*spatial, C)", d in (1, 2, 3), ", 1 to 3 spatial axes"
-  )
   check_shape(
     "grid",
     grid,

@@ -77,7 +77,7 @@ def sample(
     (*output, C) in the wider dtype of image and pixels.
   """
   *spatial, channels = image.shape
-  flat = image.reshape(-1, channels)
+  flat = image.reshape(math.prod(spatial), channels)
   dtype = jnp.promote_types(image.dtype, pixels[0].dtype)
   axes = [
     _taps(pixel, size, kernel, padding, align_corners)

@@ -39,7 +39,7 @@ def apply_affine(
     Array([[0.5, 0. ]], dtype=float32)
   """
   theta = as_coordinates("theta", theta)
-  points = jnp.asarray(points).astype(theta.dtype)
+  points = as_coordinates("points", points).astype(theta.dtype)
   d = points.shape[-1] if points.ndim else 0
   check_shape("points", points, "(..., d)", d in (1, 2, 3), ", d in {1, 2, 3}")
   check_shape(
