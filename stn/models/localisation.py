@@ -27,9 +27,7 @@ class FCLocalisation(nn.Module):
   dtype: DTypeLike | None = None
 
   @nn.compact
-  def __call__(
-    self, x: Float[jax.Array, "n h w c"]
-  ) -> Float[jax.Array, "n f"]:
+  def __call__(self, x: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n f"]:
     """(N, H, W, C) -> (N, features[-1])."""
     x = x.reshape(x.shape[0], -1)
     for units in self.features:
@@ -59,9 +57,7 @@ class ConvLocalisation(nn.Module):
   dtype: DTypeLike | None = None
 
   @nn.compact
-  def __call__(
-    self, x: Float[jax.Array, "n h w c"]
-  ) -> Float[jax.Array, "n f"]:
+  def __call__(self, x: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n f"]:
     """(N, H, W, C) -> (N, units)."""
     k = self.kernel_size
     smallest = ((k * 2) + k - 1) * (2 if self.downsample else 1)

@@ -22,7 +22,8 @@ class SpatialTransformer(nn.Module):
   that an untrained module returns its input. Theta is kept in float32.
 
   Attributes:
-    localisation: a module (N, H, W, C) -> (N, F), see `stn.models.localisation`.
+    localisation: a module (N, H, W, C) -> (N, F), as those of
+      `stn.models.localisation`.
     transform: a name in `stn.TRANSFORMS`, or a `Transform`.
     output_size: (H', W') of the output; None keeps the input's.
     num_transformers: transformers in parallel, K. They share the localisation
@@ -71,8 +72,7 @@ class SpatialTransformer(nn.Module):
       raise ValueError(f"`x` must have shape (N, H, W, C); got {x.shape}.")
     if self.num_transformers < 1:
       raise ValueError(
-        "`num_transformers` must be 1 or more; got "
-        f"{self.num_transformers}."
+        f"`num_transformers` must be 1 or more; got {self.num_transformers}."
       )
     family = self.transform
     if not isinstance(family, Transform):

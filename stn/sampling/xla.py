@@ -74,11 +74,12 @@ def sample(
     align_corners: where `padding` reflects.
 
   Returns:
-    (*output, C) in the wider dtype of image and pixels.
+    (*output, C) in float64 if image or pixels are, otherwise float32.
   """
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
-  dtype = jnp.promote_types(image.dtype, pixels[0].dtype)
+  wide = jnp.float64 in (image.dtype, pixels[0].dtype)
+  dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
   axes = [
     _taps(pixel, size, kernel, padding, align_corners)
     for pixel, size in zip(pixels, spatial, strict=True)

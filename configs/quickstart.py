@@ -1,0 +1,27 @@
+"""Quickstart: 5,000 real MNIST digits, rotated by -90 to 90 degrees.
+
+    python train.py --config=configs/quickstart.py --workdir=runs/st_cnn
+    python train.py --config=configs/quickstart.py:model=cnn --workdir=runs/cnn
+
+needs no network and no data folder, and takes about a minute on two CPU cores.
+The two models have equal numbers of parameters (within 1 %).
+"""
+
+from configs import common
+from configs.mnist import FEATURES
+
+
+def get_config(arg: str = ""):
+  """Returns the config; `arg` may name model and transform."""
+  args = common.parse_arg(arg, model="st_cnn", transform="affine")
+  config = common.get_base()
+  config.experiment = "quickstart"
+  config.data.name = "mnist_5k"
+  config.data.distortion = "r"
+  config.model.name = args["model"]
+  config.model.transform = args["transform"]
+  config.model.features = FEATURES["r"].get(args["model"], ())
+  config.num_epochs = 40.0
+  config.log_every = 100
+  config.eval_every = 250
+  return config.lock()

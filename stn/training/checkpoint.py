@@ -1,0 +1,287 @@
+"""Checkpoints by orbax: asynchronous, atomic, the last few and the best.
+
+A checkpoint has two parts: `params`, the nested dict as the model has it, which
+any orbax reader opens, and `progress`, the step and the optimiser's arrays by
+their path. A step is visible only once it is whole: a run killed while saving
+leaves the checkpoint before untouched.
+"""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from stn.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(RuntimeError):
+  """A checkpoint could not be written or read."""
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+  """The leaves of a tree by their path, as flat and plain as JSON."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in leaves
+  }
+
+
+def _to_parts(state: TrainState) -> dict[str, Any]:
+  progress = {"step": state.step, **_by_path(state.opt_state)}
+  return {"params": state.params, "progress": progress}
+
+
+def _from_parts(parts: Mapping[str, Any], like: TrainState) -> TrainState:
+  progress = dict(parts["progress"])
+  treedef = jax.tree.structure(like.opt_state)
+  leaves = [progress[path] for path in _by_path(like.opt_state)]
+  opt_state = jax.tree.unflatten(treedef, leaves)
+  return TrainState(progress["step"], parts["params"], opt_state)
+
+
+def _error(metrics: Mapping[str, float]) -> float:
+  return metrics["error"]
+
+
+def _describe(leaf: Any) -> str:
+  return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def _check_same(saved: Any, wanted: Any, step: int) -> None:
+  """Raises ValueError, naming the first differences, if trees differ."""
+  saved, wanted = _by_path(saved), _by_path(wanted)
+  differences = [
+    f"  {path}: checkpoint {_describe(saved[path]) if path in saved else '-'}"
+    f", model {_describe(wanted[path]) if path in wanted else '-'}"
+    for path in sorted({*saved, *wanted})
+    if path not in saved
+    or path not in wanted
+    or _describe(saved[path]) != _describe(wanted[path])
+  ]
+  if differences:
+    more = len(differences) - 5
+    raise ValueError(
+      f"The checkpoint of step {step} is of another model or optimiser:\n"
+      + "\n".join(differences[:5])
+      + (f"\n  and {more} more" if more > 0 else "")
+    )
+
+
+@dataclasses.dataclass
+class CheckpointStore:
+  """The checkpoints of one run.
+
+  Attributes:
+    directory: where they are; made if `read_only` is False.
+    keep: how many of the latest to keep, besides the one with the smallest
+      validation error.
+    read_only: nothing is written.
+
+  Example:
+    >>> import tempfile, optax, jax.numpy as jnp
+    >>> from stn.training.state import init_state, make_mesh
+    >>> state = init_state(
+    ...     lambda key: {"w": jnp.ones(2)}, optax.sgd(.1), jax.random.key(0),
+    ...     make_mesh(1))
+    >>> with CheckpointStore(tempfile.mkdtemp()) as store:
+    ...   store.save(state, {"error": 0.5})
+    ...   store.wait()
+    ...   int(store.restore(store.best_step(), like=state).step)
+    0
+  """
+
+  directory: str | pathlib.Path
+  keep: int = 2
+  read_only: bool = False
+
+  def __post_init__(self):
+    """Opens the directory."""
+    self.directory = pathlib.Path(self.directory).absolute()
+    policies = checkpoint_managers.preservation_policy
+    best = policies.BestN(
+      get_metric_fn=_error,
+      reverse=True,
+      n=1,
+      keep_checkpoints_without_metrics=False,
+    )
+    self._manager = ocp.CheckpointManager(
+      self.directory,
+      item_handlers={
+        name: ocp.StandardCheckpointHandler() for name in ("params", "progress")
+      },
+      options=ocp.CheckpointManagerOptions(
+        create=not self.read_only,
+        read_only=self.read_only,
+        cleanup_tmp_directories=not self.read_only,
+        best_fn=_error,
+        best_mode="min",
+        preservation_policy=policies.AnyPreservationPolicy(
+          [policies.LatestN(self.keep), best]
+        ),
+      ),
+    )
+    self._last_good: int | None = self._manager.latest_step()
+
+  def __enter__(self) -> "CheckpointStore":
+    """Returns itself."""
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Waits for the save under way and closes."""
+    try:
+      self._manager.close()
+    except Exception:
+      if error[0] is None:
+        raise
+      logger.exception("While closing the checkpoints:")
+
+  @property
+  def last_good(self) -> str:
+    """Names the last whole checkpoint, for messages."""
+    if self._last_good is None:
+      return "there is no checkpoint yet"
+    return f"the last good checkpoint is that of step {self._last_good}"
+
+  def save(
+    self, state: TrainState, metrics: Mapping[str, float] | None = None
+  ) -> None:
+    """Starts to save; returns as soon as the state may be donated.
+
+    Args:
+      state: it must be finite: the caller has looked at its losses.
+      metrics: "error" on the validation split, if it was measured.
+
+    Raises:
+      CheckpointError: if this save, or the one before, could not be written;
+        the checkpoints before it are untouched.
+    """
+    self.wait()
+    step = int(state.step)
+    parts = {
+      name: ocp.args.StandardSave(part)
+      for name, part in _to_parts(state).items()
+    }
+    try:
+      self._manager.save(
+        step, args=ocp.args.Composite(**parts), metrics=metrics
+      )
+    except Exception as error:
+      raise self._save_error(error) from error
+
+  def wait(self) -> None:
+    """Waits until the save under way is on disk.
+
+    Raises:
+      CheckpointError: if it could not be written.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._save_error(error) from error
+    self._last_good = self._manager.latest_step()
+
+  def _save_error(self, error: Exception) -> CheckpointError:
+    return CheckpointError(
+      f"Could not save a checkpoint in {self.directory}: {error}\nNothing was "
+      f"lost: {self.last_good}. Start again with the same command."
+    )
+
+  def steps(self) -> list[int]:
+    """The steps of all whole checkpoints, in order."""
+    return sorted(self._manager.all_steps())
+
+  def best_step(self) -> int | None:
+    """The step with the smallest validation error; None if none has one."""
+    return self._manager.best_step()
+
+  def restore(self, step: int, like: TrainState) -> TrainState:
+    """Reads one checkpoint onto the devices of `like`.
+
+    Args:
+      step: of the checkpoint.
+      like: a state, or `jax.ShapeDtypeStruct`s with shardings.
+
+    Returns:
+      The state; the devices may be other ones than it was saved from.
+
+    Raises:
+      ValueError: if it is the checkpoint of another model or optimiser.
+      CheckpointError: if there is none, or it is not readable.
+    """
+    if step not in self.steps():
+      raise CheckpointError(
+        f"No checkpoint of step {step} in {self.directory}; got "
+        f"{self.steps() or 'none'}."
+      )
+    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _to_parts(like))
+    try:
+      metadata = self._manager.item_metadata(step)
+      saved = {name: metadata[name].tree for name in wanted}
+    except Exception as error:
+      raise self._read_error(step, error) from error
+    _check_same(saved, wanted, step)
+    parts = {
+      name: ocp.args.StandardRestore(part) for name, part in wanted.items()
+    }
+    try:
+      restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
+    except Exception as error:
+      raise self._read_error(step, error) from error
+    return _from_parts(restored, like)
+
+  def _read_error(self, step: int, error: Exception) -> CheckpointError:
+    cause = error.__cause__ or error
+    reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+    return CheckpointError(
+      f"The checkpoint of step {step} in {self.directory} cannot be read: "
+      f"{reason}"
+    )
+
+  def restore_latest(self, like: TrainState) -> TrainState | None:
+    """Reads the latest readable checkpoint.
+
+    One that cannot be read is reported, set aside as `<step>.unreadable`, and
+    the one before it is tried.
+
+    Args:
+      like: see `restore`.
+
+    Returns:
+      The state, or None if the run has no checkpoint yet.
+
+    Raises:
+      ValueError: if it is the checkpoint of another model or optimiser.
+      CheckpointError: if there are checkpoints, and none can be read.
+    """
+    steps = self.steps()
+    for step in reversed(steps):
+      try:
+        state = self.restore(step, like)
+      except CheckpointError as error:
+        logger.warning("%s\nFalling back to the one before.", error)
+        continue
+      for bad in (s for s in steps if s > step):
+        self._set_aside(bad)
+      self._last_good = step
+      return state
+    if steps:
+      raise CheckpointError(
+        f"None of the checkpoints in {self.directory} can be read (steps "
+        f"{steps}). To start over, choose another workdir."
+      )
+    return None
+
+  def _set_aside(self, step: int) -> None:
+    """Renames a broken checkpoint, so that its step can be saved again."""
+    path = pathlib.Path(self.directory) / str(step)
+    if not self.read_only and jax.process_index() == 0:
+      path.rename(path.with_name(f"{step}.unreadable"))
+    self._manager.reload()

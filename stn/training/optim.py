@@ -1,0 +1,124 @@
+"""Optimisers and schedules, from optax by config."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from stn._checks import check_choice
+
+SCHEDULES = {
+  # The paper's: divided by 10 at equal intervals, after 1/3 and 2/3 of it.
+  "step": lambda config, num_steps: optax.piecewise_constant_schedule(
+    config.learning_rate, {num_steps // 3: 0.1, num_steps * 2 // 3: 0.1}
+  ),
+  "cosine": lambda config, num_steps: optax.warmup_cosine_decay_schedule(
+    0.0,
+    config.learning_rate,
+    warmup_steps=round(config.warmup * num_steps),
+    decay_steps=num_steps,
+  ),
+  "constant": lambda config, num_steps: optax.constant_schedule(
+    config.learning_rate
+  ),
+}
+
+
+def _is_kernel(params: Any) -> Any:
+  """True for matrices and filters: biases are not decayed."""
+  return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
+OPTIMIZERS = {
+  "sgd": lambda config, schedule: optax.chain(
+    optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
+    optax.sgd(schedule, momentum=config.momentum or None),
+  ),
+  "adamw": lambda config, schedule: optax.adamw(
+    schedule, weight_decay=config.weight_decay, mask=_is_kernel
+  ),
+}
+
+
+def is_localisation(params: Any) -> Any:
+  """Marks the parameters of localisation networks, by path.
+
+  Args:
+    params: a nested dict of arrays.
+
+  Returns:
+    The same tree of bools: True where a name on the path holds "localisation",
+    in upper or lower case.
+
+  Example:
+    >>> is_localisation({"localisation_head": {"bias": 0}, "head": {"bias": 0}})
+    {'head': {'bias': False}, 'localisation_head': {'bias': True}}
+  """
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: "localisation" in jax.tree_util.keystr(path).lower(), params
+  )
+
+
+def make_schedule(config: Any, num_steps: int) -> optax.Schedule:
+  """Makes the learning-rate schedule.
+
+  Args:
+    config: `schedule`, a key of `SCHEDULES`; `learning_rate`, its peak;
+      `warmup`, the share of steps that rise to it ("cosine" only).
+    num_steps: length of the training.
+
+  Returns:
+    Step to learning rate.
+
+  Raises:
+    ValueError: if the name is unknown.
+
+  Example:
+    >>> from ml_collections import ConfigDict
+    >>> paper = ConfigDict({"schedule": "step", "learning_rate": 0.01})
+    >>> round(float(make_schedule(paper, 150_000)(60_000)), 6)
+    0.001
+  """
+  check_choice("optim.schedule", config.schedule, SCHEDULES)
+  return SCHEDULES[config.schedule](config, num_steps)
+
+
+def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
+  """Makes the optimiser.
+
+  Args:
+    config: `name`, a key of `OPTIMIZERS`; what `make_schedule` wants;
+      `momentum` ("sgd" only); `weight_decay`, of kernels only; `clip_norm`, the
+      largest global norm of a gradient, 0 for no limit; `localisation_lr`, the
+      factor on the learning rate of localisation networks.
+    num_steps: length of the training.
+
+  Returns:
+    An optax transformation.
+
+  Raises:
+    ValueError: if a name is unknown.
+
+  Example:
+    >>> from ml_collections import ConfigDict
+    >>> optimizer = make_optimizer(ConfigDict({
+    ...     "name": "sgd", "schedule": "constant", "learning_rate": 1.0,
+    ...     "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0,
+    ...     "localisation_lr": 0.1}), 10)
+    >>> params = {"localisation": 0.0, "classifier": 0.0}
+    >>> grads = {"localisation": 1.0, "classifier": 1.0}
+    >>> updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    >>> {name: round(float(value), 6) for name, value in updates.items()}
+    {'classifier': -1.0, 'localisation': -0.1}
+  """
+  check_choice("optim.name", config.name, OPTIMIZERS)
+  schedule = make_schedule(config, num_steps)
+  parts = []
+  if config.clip_norm:
+    parts.append(optax.clip_by_global_norm(config.clip_norm))
+  parts.append(OPTIMIZERS[config.name](config, schedule))
+  if config.localisation_lr != 1:
+    slower = optax.scale(config.localisation_lr)
+    parts.append(optax.masked(slower, is_localisation))
+  return optax.chain(*parts)

@@ -1,0 +1,132 @@
+"""What a person sees: a progress bar or lines, metrics.jsonl, TensorBoard."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.progress
+import tensorboardX
+
+from stn.training.workdir import write_atomically
+
+
+def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The whole lines of a JSON lines file: a killed run may have cut the last.
+
+  Returns:
+    One dict a line; none if there is no file.
+  """
+  if not path.exists():
+    return []
+  whole = path.read_text().rpartition("\n")[0]
+  return [json.loads(line) for line in whole.splitlines()]
+
+
+class Reporter:
+  """Tells how a run goes, on the console and in its workdir.
+
+  Lines of metrics.jsonl are objects with "step", "kind" ("train" or a split),
+  "seconds" since the start of the run, over restarts, and the metrics. A
+  restarted run cuts off what lies after its checkpoint.
+
+  Args:
+    workdir: of the run.
+    num_steps: its length.
+    step: where it starts or continues.
+    quiet: writes and shows nothing: for all processes but the first.
+  """
+
+  def __init__(
+    self, workdir: pathlib.Path, num_steps: int, step: int, quiet: bool = False
+  ):
+    """Opens the files and, on a terminal, the bar."""
+    self.quiet = quiet
+    self.console = rich.console.Console(quiet=quiet, highlight=False)
+    self._step = step
+    self._num_steps = num_steps
+    self._path = workdir / "metrics.jsonl"
+    self.seconds = 0.0
+    if quiet:
+      return
+    kept = [line for line in _read_lines(self._path) if line["step"] <= step]
+    write_atomically(
+      self._path, "".join(json.dumps(line) + "\n" for line in kept)
+    )
+    self.seconds = kept[-1]["seconds"] if kept else 0.0
+    self._file = self._path.open("a", buffering=1)
+    self._board = tensorboardX.SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+    )
+    self._progress = None
+    if self.console.is_terminal:
+      self._progress = rich.progress.Progress(
+        rich.progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        rich.progress.BarColumn(bar_width=24),
+        rich.progress.TextColumn("{task.fields[status]}"),
+        rich.progress.TimeRemainingColumn(),
+        console=self.console,
+      )
+      self._task = self._progress.add_task(
+        "", total=num_steps, completed=step, status=""
+      )
+      self._progress.start()
+
+  def __enter__(self) -> "Reporter":
+    """Returns itself."""
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Closes files and bar."""
+    if self.quiet:
+      return
+    if self._progress:
+      self._progress.stop()
+    self._board.close()
+    self._file.close()
+
+  def say(self, text: str) -> None:
+    """Prints a line, above the bar if there is one."""
+    self.console.print(text, markup=False, soft_wrap=True)
+
+  def train(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Reports metrics of the training steps up to `step`."""
+    status = (
+      f"loss {metrics['loss']:.4f}  error {100 * metrics['error']:.2f} %  "
+      f"{metrics['images_per_second']:,.0f} images/s"
+    )
+    if self.quiet:
+      return
+    if self._progress:
+      self._progress.update(self._task, completed=step, status=status)
+    else:
+      self.say(f"step {step}/{self._num_steps}  {status}")
+    self._write(step, "train", metrics)
+
+  def evaluation(
+    self, step: int, split: str, metrics: Mapping[str, Any]
+  ) -> None:
+    """Reports an evaluation: what `stn.evaluate.evaluate` returns."""
+    if self.quiet:
+      return
+    low, high = metrics["error_ci95"]
+    self.say(
+      f"step {step}/{self._num_steps}  {split} error "
+      f"{100 * metrics['error']:.2f} % ({100 * low:.2f} to {100 * high:.2f})  "
+      f"loss {metrics['loss']:.4f}"
+    )
+    self._write(step, split, metrics)
+
+  def picture(self, step: int, picture: np.ndarray) -> None:
+    """Reports a picture, uint8 (H, W, 3)."""
+    if not self.quiet:
+      self._board.add_image("examples", picture, step, dataformats="HWC")
+
+  def _write(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
+    line = {"step": step, "kind": kind, "seconds": round(self.seconds, 3)}
+    self._file.write(json.dumps({**line, **metrics}) + "\n")
+    for name, value in metrics.items():
+      if isinstance(value, (int, float)):
+        self._board.add_scalar(f"{kind}/{name}", value, step)

@@ -1,0 +1,200 @@
+"""The folder of one run: its config, and the refusal to mix two runs."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+PACKAGES = (
+  "stn-jax",
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "numpy",
+)
+
+# Where the data lies may change from one machine to the next.
+_MAY_DIFFER = ("data.data_dir",)
+
+
+def config_to_json(config: Any) -> str:
+  """Writes a config as JSON, keys in order.
+
+  Example:
+    >>> print(config_to_json(ConfigDict({"b": (1, 2), "a": "x"})))
+    {
+      "a": "x",
+      "b": [
+        1,
+        2
+      ]
+    }
+  """
+  return json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True)
+
+
+def load_config(workdir: str | pathlib.Path) -> ConfigDict:
+  """Reads the config of a run.
+
+  Raises:
+    FileNotFoundError: if `workdir` holds no run.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"`workdir` must hold a run; there is no config.json in {workdir!s}."
+    )
+  return ConfigDict(json.loads(path.read_text())).lock()
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+  if not isinstance(tree, dict):
+    return {prefix[:-1]: tree}
+  return {
+    name: value
+    for key, subtree in tree.items()
+    for name, value in _flatten(subtree, f"{prefix}{key}.").items()
+  }
+
+
+def check_config(config: Any, workdir: str | pathlib.Path) -> None:
+  """Refuses a workdir that holds a run with another config.
+
+  Nothing is written.
+
+  Args:
+    config: of the run to start or continue.
+    workdir: its folder; may not exist yet.
+
+  Raises:
+    ValueError: naming each field that differs.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.exists():
+    return
+  there = _flatten(json.loads(path.read_text()))
+  here = _flatten(json.loads(config_to_json(config)))
+  missing = object()
+  differences = [
+    f"  {name}: there {there.get(name, '-')!r}, here {here.get(name, '-')!r}"
+    for name in sorted({*there, *here})
+    if name not in _MAY_DIFFER
+    and there.get(name, missing) != here.get(name, missing)
+  ]
+  if differences:
+    raise ValueError(
+      f"`workdir` {workdir!s} holds a run with another config:\n"
+      + "\n".join(differences)
+      + "\nContinue it with its own config, or choose another workdir."
+    )
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all.
+
+  Args:
+    path: of the file.
+    text: its content.
+
+  Raises:
+    OSError: if it cannot be written; the old file, if any, is as before.
+
+  Example:
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_atomically(path, "{}")
+    >>> path.read_text()
+    '{}'
+  """
+  descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+  try:
+    with os.fdopen(descriptor, "w") as file:
+      file.write(text)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+  except BaseException:
+    os.unlink(name)
+    raise
+
+
+def git_commit() -> str | None:
+  """The commit of the checkout that `stn` runs from, "-dirty" if changed.
+
+  Example:
+    >>> commit = git_commit()
+  """
+  try:
+    return subprocess.run(
+      ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      check=True,
+      text=True,
+    ).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def environment() -> dict[str, Any]:
+  """What ran: commit, versions of packages and Python, devices.
+
+  Example:
+    >>> sorted(environment())
+    ['command', 'commit', 'device', 'num_devices', 'versions']
+  """
+  versions = {"python": platform.python_version()}
+  for name in PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      versions[name] = "not installed"
+  kind = jax.devices()[0].device_kind
+  cores = f" ({len(os.sched_getaffinity(0))} cores)" if kind == "cpu" else ""
+  return {
+    "command": sys.argv,
+    "commit": git_commit(),
+    "device": kind + cores,
+    "num_devices": jax.device_count(),
+    "versions": versions,
+  }
+
+
+def claim(config: Any, workdir: str | pathlib.Path) -> pathlib.Path:
+  """Makes the folder of a run, with config.json and environment.json.
+
+  Args:
+    config: of the run, which `check_config` has let pass.
+    workdir: the folder.
+
+  Returns:
+    The folder.
+
+  Raises:
+    PermissionError: if it cannot be written to.
+  """
+  path = pathlib.Path(workdir)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "config.json").exists():
+      write_atomically(
+        path / "environment.json", json.dumps(environment(), indent=2)
+      )
+      write_atomically(path / "config.json", config_to_json(config))
+    else:
+      with tempfile.TemporaryFile(dir=path):
+        pass
+  except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    raise PermissionError(
+      f"`workdir` must be a folder that can be written to; {workdir!s}: "
+      f"{error.strerror}."
+    ) from error
+  return path

@@ -1,0 +1,66 @@
+"""Trains a model as a config file says; continues a run that was stopped.
+
+    python train.py --config=configs/mnist.py:distortion=r,model=st_cnn \
+        --workdir=runs/r_st_cnn --config.optim.learning_rate=0.001
+"""
+
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from stn.data import DataNotFoundError
+from stn.training import (
+  CheckpointError,
+  Interrupted,
+  NonFiniteError,
+  train_and_evaluate,
+)
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", help_string="FILE or FILE:name=value,...", lock_config=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run.")
+COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "host:port of process 0, for runs in many processes."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which, from 0.")
+flags.mark_flags_as_required(["config", "workdir"])
+# Orbax tells a lot at the level INFO.
+flags.set_default(flags.FLAGS["verbosity"], logging.WARNING)
+
+
+def main(argv):
+  """Runs the experiment and prints where it is."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  if COORDINATOR.value or NUM_PROCESSES.value:
+    jax.distributed.initialize(
+      COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    )
+  try:
+    result = train_and_evaluate(CONFIG.value, WORKDIR.value)
+  except Interrupted as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(128 + stop.signum)
+  except (
+    ValueError,
+    OSError,
+    DataNotFoundError,
+    CheckpointError,
+    NonFiniteError,
+  ) as error:
+    sys.exit(f"Error: {error}")
+  if jax.process_index() == 0:
+    low, high = result["ci95"]
+    print(
+      f"{result['model']}: test error {result['error']:.2f} % (95 % interval "
+      f"{low:.2f} to {high:.2f}), {result['params']:,} parameters, "
+      f"{result['seconds']:.0f} s. Everything is in {WORKDIR.value}/"
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
