@@ -1,0 +1,41 @@
+"""Images and grids that the tests of the pure core share."""
+
+import numpy as np
+
+PADDINGS = ("zeros", "border", "reflection")
+
+
+def random_image(*shape, seed=0, dtype=np.float32):
+  """Uniform in [-1, 1)."""
+  return np.random.default_rng(seed).uniform(-1, 1, shape).astype(dtype)
+
+
+def to_normalised(pixel, size, align_corners):
+  """The definition, in NumPy's float64: what `stn.grids` is tested against."""
+  if align_corners:
+    return 2 * pixel / (size - 1) - 1
+  return (2 * pixel + 1) / size - 1
+
+
+def normalised_grid(pixels, align_corners, spatial, dtype=np.float32):
+  """(..., d) pixels in the image's order of axes -> a grid in (x, y, z)."""
+  columns = [
+    to_normalised(pixels[..., axis], size, align_corners)
+    for axis, size in enumerate(spatial)
+  ]
+  return np.stack(columns[::-1], -1).astype(dtype)
+
+
+def smooth_grid(spatial, output, align_corners, seed=0, dtype=np.float32):
+  """A random grid, inside and outside, away from lattice points and halves.
+
+  There the sampler is smooth, and the pixel that is nearest is no matter of
+  rounding: values and gradients can be compared.
+  """
+  rng = np.random.default_rng(seed)
+  pixels = np.empty((*output, len(spatial)))
+  for axis, size in enumerate(spatial):
+    whole = rng.integers(-size - 1, 2 * size + 1, output)
+    half = rng.integers(0, 2, output) / 2
+    pixels[..., axis] = whole + half + rng.uniform(0.1, 0.4, output)
+  return normalised_grid(pixels, align_corners, spatial, dtype)

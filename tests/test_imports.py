@@ -1,0 +1,217 @@
+"""Imports go one way: the table of the design, checked on the sources."""
+
+import ast
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+_CORE = (
+  "stn._checks",
+  "stn.grids",
+  "stn.sampling",
+  "stn.transforms",
+  "stn.warp",
+)
+_USERS = ("stn", *_CORE)  # `stn` itself re-exports the core
+
+# part -> what else of stn it may import. A part is a module, or a package
+# with all that is in it; each may import itself.
+MAY_IMPORT = {
+  "stn": _CORE,
+  "stn._checks": (),
+  "stn.transforms": ("stn._checks",),
+  "stn.grids": ("stn._checks", "stn.transforms"),
+  "stn.sampling": ("stn._checks", "stn.grids"),
+  "stn.warp": _CORE,
+  "stn.models": _USERS,
+  "stn.data": _USERS,
+  "stn.visualise": _USERS,
+  "stn.metrics": _USERS,
+  "stn.results": ("stn._checks",),
+  "stn.evaluate": (*_USERS, "stn.data", "stn.metrics", "stn.models"),
+  "stn.training": (
+    *_USERS,
+    "stn.data",
+    "stn.evaluate",
+    "stn.metrics",
+    "stn.models",
+    "stn.results",
+    "stn.visualise",
+  ),
+  "configs": (),
+}
+
+# What of others the core may import, beside the standard library.
+CORE_NEEDS = {"jax", "jaxtyping", "numpy"}
+
+# package -> the only parts that may import it.
+ONLY_IN = {
+  "flax": ("stn.models",),
+  "grain": ("stn.data",),
+  "mlxtend": ("stn.data",),
+  "optax": ("stn.training",),
+  "orbax": ("stn.training",),
+  "matplotlib": ("stn.visualise",),
+  "tensorflow": ("stn.data",),
+  "tensorflow_datasets": ("stn.data",),
+}
+
+
+def is_in(module, part):
+  return module == part or (part != "stn" and module.startswith(part + "."))
+
+
+def part_of(module):
+  """The row of `MAY_IMPORT` that a module belongs to, or None."""
+  return next((part for part in MAY_IMPORT if is_in(module, part)), None)
+
+
+def imported(source, module, is_package=False):
+  """The names of the modules that a source imports, lazily or not."""
+  names = set()
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Import):
+      names.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      base = node.module or ""
+      if node.level:
+        package = module.split(".")
+        package = package[: len(package) - node.level + is_package]
+        base = ".".join([*package, *filter(None, [base])])
+      if any(alias.name == "*" for alias in node.names):
+        names.add(f"{base}.*")
+      elif base in ("stn", ""):  # `from stn import grids` is `stn.grids`
+        for alias in node.names:
+          name = f"{base}.{alias.name}"
+          names.add(name if part_of(name) else base)
+      else:
+        names.add(base)
+  return names
+
+
+def violations(source, module, is_package=False):
+  """What a module imports and must not, in words."""
+  part = part_of(module)
+  found = []
+  for name in sorted(imported(source, module, is_package)):
+    top = name.split(".")[0]
+    if name.endswith(".*"):
+      found.append(f"{module} imports * from {name[:-2]}")
+    if top == "stn":
+      allowed = MAY_IMPORT.get(part, ())
+      if not any(is_in(name, other) for other in (*allowed, part)):
+        found.append(f"{module} imports {name}")
+    elif part == "stn" or part in _CORE:
+      if top not in CORE_NEEDS and top not in sys.stdlib_module_names:
+        found.append(f"{module} imports {name}, the core must not")
+    elif top in ONLY_IN and part not in ONLY_IN[top]:
+      found.append(f"{module} imports {name}, only {ONLY_IN[top]} may")
+  return found
+
+
+def sources():
+  for folder in ("stn", "configs"):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+      parts = path.relative_to(ROOT).with_suffix("").parts
+      is_package = parts[-1] == "__init__"
+      name = ".".join(parts[:-1] if is_package else parts)
+      yield pytest.param(path, name, is_package, id=name)
+
+
+@pytest.mark.parametrize(("path", "module", "is_package"), list(sources()))
+def test_imports_go_one_way(path, module, is_package):
+  assert part_of(module), f"{module} needs a row in MAY_IMPORT"
+  assert violations(path.read_text(), module, is_package) == []
+
+
+@pytest.mark.parametrize(
+  ("module", "source"),
+  [
+    ("stn._checks", "import stn.grids"),
+    ("stn.transforms.affine", "from stn.grids import regular_grid"),
+    ("stn.transforms.affine", "from stn import grids"),
+    ("stn.grids", "from stn.sampling import grid_sample"),
+    ("stn.grids", "from stn import grid_sample"),
+    ("stn.grids", "import scipy"),
+    ("stn.sampling.xla", "from stn import warp"),
+    ("stn.sampling.xla", "from stn.transforms import Transform"),
+    ("stn.sampling.xla", "from ..transforms import Transform"),
+    ("stn.sampling.xla", "from .. import transforms"),
+    ("stn.warp", "def f():\n  import flax"),
+    ("stn.warp", "from stn.models import SpatialTransformer"),
+    ("stn", "from stn.training import train"),
+    ("stn", "from flax import linen"),
+    ("stn.models.classifiers", "from stn.data import sources"),
+    ("stn.models.classifiers", "from stn import data"),
+    ("stn.models.classifiers", "import optax"),
+    ("stn.models.classifiers", "from stn.training.state import State"),
+    ("stn.data.pipeline", "import stn.models.classifiers"),
+    ("stn.data.pipeline", "from flax import linen as nn"),
+    ("stn.data.pipeline", "import orbax.checkpoint as ocp"),
+    ("stn.training.loop", "import flax.linen as nn"),
+    ("stn.training.loop", "import tensorflow_datasets as tfds"),
+    ("stn.training.loop", "from grain import python"),
+    ("stn.evaluate", "from stn.training import step"),
+    ("stn.metrics", "from matplotlib import pyplot"),
+    ("configs.mnist", "import stn"),
+    ("configs.mnist", "from stn.grids import regular_grid"),
+    ("configs.mnist", "import optax"),
+    ("stn.data.sources", "from numpy import *"),
+    ("stn.models.layers", "from .classifiers import *"),
+  ],
+)
+def test_a_bad_import_is_seen(module, source):
+  assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+  ("module", "source"),
+  [
+    ("stn.sampling.xla", "from .kernels import Kernel\nfrom stn import grids"),
+    ("stn.grids", "import math\nimport jax.numpy as jnp\nimport numpy as np"),
+    ("stn.models.classifiers", "import stn\nfrom stn import grid_sample"),
+    ("stn.models.classifiers", "from flax import linen as nn"),
+    (
+      "stn.training.loop",
+      "from stn import data, evaluate, models\nimport optax",
+    ),
+    ("configs.mnist", "from ml_collections import ConfigDict"),
+  ],
+)
+def test_a_good_import_is_let_through(module, source):
+  assert violations(source, module) == []
+
+
+def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
+  """In a process of its own: what comes with `import stn`, all told."""
+  code = """if True:
+    import json, sys
+    import jax, jax.numpy, jaxtyping, numpy
+    before = set(sys.modules)
+    import stn
+    print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
+  """
+  process = subprocess.run(
+    [sys.executable, "-W", "error", "-c", code],
+    capture_output=True,
+    check=True,
+    cwd=ROOT,
+    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    text=True,
+    timeout=120,
+  )
+  before, after = json.loads(process.stdout)
+  ours = {name for name in after if name.split(".")[0] == "stn"}
+  assert {part_of(name) for name in ours} == {"stn", *_CORE}
+  # jax loads parts of itself, and its own dependencies, when first used.
+  others = {name.split(".")[0] for name in after} - {"stn"}
+  known = {name.split(".")[0] for name in before} | sys.stdlib_module_names
+  assert others <= known
+  forbidden = {*ONLY_IN, "absl", "ml_collections", "rich", "tensorboardX"}
+  assert not forbidden & {name.split(".")[0] for name in (*before, *after)}
