@@ -22,12 +22,9 @@ PICTURES = flags.DEFINE_bool("pictures", False, "Also write examples.png.")
 flags.mark_flag_as_required("workdir")
 
 
-# Orbax tells a lot at the level INFO.
-flags.set_default(flags.FLAGS["verbosity"], logging.WARNING)
-
-
 def main(argv):
   """Evaluates and prints."""
+  logging.set_verbosity(logging.WARNING)  # orbax tells a lot below it
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   workdir = pathlib.Path(WORKDIR.value)

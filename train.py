@@ -28,12 +28,11 @@ COORDINATOR = flags.DEFINE_string(
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
-# Orbax tells a lot at the level INFO.
-flags.set_default(flags.FLAGS["verbosity"], logging.WARNING)
 
 
 def main(argv):
   """Runs the experiment and prints where it is."""
+  logging.set_verbosity(logging.WARNING)  # orbax tells a lot below it
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   if COORDINATOR.value or NUM_PROCESSES.value:

@@ -57,13 +57,13 @@ def get_base() -> ConfigDict:
 
   config.optim = optim = ConfigDict()
   optim.name = "adamw"  # sgd, adamw
-  optim.learning_rate = 2e-3
+  optim.learning_rate = 3e-3
   optim.schedule = "cosine"  # cosine, step, constant
   optim.warmup = 0.05  # share of the steps (cosine)
   optim.momentum = 0.0  # (sgd)
   optim.weight_decay = 1e-2  # of kernels, not of biases
   optim.clip_norm = 1.0  # of the global gradient; 0: no limit
-  optim.localisation_lr = 0.1  # factor on the localisation nets' learning rate
+  optim.localisation_lr = 0.3  # factor on the localisation nets' learning rate
 
   config.num_epochs = 15.0
   config.num_steps = 0  # if not 0, instead of num_epochs

@@ -42,14 +42,15 @@ def get_config(arg: str = ""):
   config.data.name = "mnist"
   config.data.distortion = args["distortion"]
   config.data.validation_size = 5000
-  config.data.batch_size = 256
   config.model.name = args["model"]
   config.model.transform = args["transform"]
   widths = FEATURES.get(args["distortion"], {})
   config.model.features = widths.get(args["model"], ())
   config.recipe = args["recipe"]
-  config.eval_every = 430
+  config.log_every = 100
+  config.eval_every = 1000
   if args["recipe"] == "paper":
+    config.data.batch_size = 256
     config.optim.name = "sgd"
     config.optim.learning_rate = 0.01
     config.optim.schedule = "step"
