@@ -191,7 +191,7 @@ def _download(
       cached.unlink()  # tfds would trust its name
     try:
       if not cached.exists():  # tfds would try a dead network for minutes
-        requests.head(url, timeout=10, allow_redirects=True).raise_for_status()
+        requests.head(url, timeout=10)
       paths[file] = pathlib.Path(manager.download(url))
     except (OSError, tfds.download.DownloadError) as error:
       raise ConnectionError(
@@ -227,8 +227,8 @@ def _read_idx(path: pathlib.Path, item_shape: tuple[int, ...]) -> np.ndarray:
   size = len(content) - start
   if shape[1:] != item_shape or math.prod(shape) != size:
     raise ValueError(
-      f"{path} must hold uint8 of shape (n, *{item_shape}); its header says "
-      f"{shape}, and {size} bytes follow."
+      f"{path} must hold items of shape {item_shape}; its header says {shape}, "
+      f"and {size} bytes follow."
     )
   return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -277,8 +277,6 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--data_dir", required=True, help="tfds data folder")
   parser.add_argument("--source", help="folder with the archives; no download")
   args = parser.parse_args(argv)
-  # Leave as by Ctrl-C, so that tfds removes its incomplete folder.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     prepare(**vars(args))
   except (OSError, ValueError) as error:
@@ -286,4 +284,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+  # Leave as by Ctrl-C, so that tfds removes its incomplete folder.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   main()
