@@ -4,10 +4,12 @@ python eval.py --workdir=runs/r_st_cnn --split=test --pictures
 """
 
 import json
+import logging
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
 from stn.data import DataNotFoundError
 from stn.training import CheckpointError, evaluate_run
@@ -24,7 +26,8 @@ flags.mark_flag_as_required("workdir")
 
 def main(argv):
   """Evaluates and prints."""
-  logging.set_verbosity(logging.WARNING)  # orbax tells a lot below it
+  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells a lot below
+  logging.getLogger("stn").setLevel(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   workdir = pathlib.Path(WORKDIR.value)

@@ -4,10 +4,12 @@
         --workdir=runs/r_st_cnn --config.optim.learning_rate=0.001
 """
 
+import logging
 import sys
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from stn.data import DataNotFoundError
@@ -32,7 +34,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv):
   """Runs the experiment and prints where it is."""
-  logging.set_verbosity(logging.WARNING)  # orbax tells a lot below it
+  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells a lot below
+  logging.getLogger("stn").setLevel(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   if COORDINATOR.value or NUM_PROCESSES.value:

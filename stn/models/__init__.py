@@ -12,6 +12,7 @@ from stn._checks import check_choice
 from stn.models.classifiers import CNN, FCN, STClassifier
 from stn.models.localisation import ConvLocalisation, FCLocalisation
 from stn.models.spatial_transformer import SpatialTransformer
+from stn.transforms import get_transform
 
 __all__ = [
   "CNN",
@@ -75,6 +76,7 @@ def create_model(
   classifier = make_classifier(num_classes, dtype=DTYPES[dtype], **options)
   if make_localisation is None:
     return classifier
+  get_transform(transform)  # a wrong name should not wait for `init`
   transformer = SpatialTransformer(
     make_localisation(dtype=DTYPES[dtype]),
     transform=transform,

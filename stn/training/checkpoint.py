@@ -135,13 +135,18 @@ class CheckpointStore:
     return self
 
   def __exit__(self, *error: object) -> None:
-    """Waits for the save under way and closes."""
+    """Waits for the save under way and closes.
+
+    Raises:
+      CheckpointError: if that save could not be written, and no other error is
+        on its way.
+    """
     try:
       self._manager.close()
-    except Exception:
+    except Exception as failure:
       if error[0] is None:
-        raise
-      logger.exception("While closing the checkpoints:")
+        raise self._save_error(failure) from failure
+      logger.debug("While closing the checkpoints: %s", failure)
 
   @property
   def last_good(self) -> str:
@@ -189,8 +194,9 @@ class CheckpointStore:
     self._last_good = self._manager.latest_step()
 
   def _save_error(self, error: Exception) -> CheckpointError:
+    reason = str(error).splitlines()[0]
     return CheckpointError(
-      f"Could not save a checkpoint in {self.directory}: {error}\nNothing was "
+      f"Could not save a checkpoint in {self.directory}: {reason}\nNothing was "
       f"lost: {self.last_good}. Start again with the same command."
     )
 

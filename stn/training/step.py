@@ -62,11 +62,11 @@ def make_train_step(
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     measured = {name: sums[name] for name in SUMS} | {
       "grad_norm": grad_norm,
-      "param_norm": optax.global_norm(params),
+      "param_norm": optax.tree.norm(params),
       "bad_step": jnp.where(finite, -1, state.step),
     }
     return TrainState(state.step + 1, params, opt_state), measured

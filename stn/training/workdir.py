@@ -23,8 +23,8 @@ PACKAGES = (
   "numpy",
 )
 
-# Where the data lies may change from one machine to the next.
-_MAY_DIFFER = ("data.data_dir",)
+# What may change from one machine to the next, and not what is computed.
+_MAY_DIFFER = ("data.data_dir", "num_devices")
 
 
 def config_to_json(config: Any) -> str:

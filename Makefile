@@ -1,0 +1,59 @@
+# Two commands do all their own set-up: make quickstart, make test.
+PYTHON ?= python3
+VENV ?= .venv
+RUNS ?= runs
+BIN := $(VENV)/bin
+# Packages are installed once, and again when pyproject.toml changes.
+# Many virtual CPU devices on few cores deadlock in XLA with fewer threads.
+export NPROC ?= 16
+
+.PHONY: help quickstart test test-slow lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make quickstart  train an ST-CNN and a CNN on rotated digits"
+	@echo "make test        run the tests"
+	@echo "make test-slow   run the tests that take minutes"
+	@echo "make lint        check style and types"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo,viz]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/.installed-demo
+
+quickstart: $(VENV)/.installed-demo
+	@for model in st_cnn cnn; do \
+	  $(BIN)/python train.py --config=configs/quickstart.py:model=$$model \
+	    --workdir=$(RUNS)/quickstart/$$model || exit 1; \
+	done
+	@echo
+	@$(BIN)/python -m stn.results $(RUNS)/quickstart/st_cnn $(RUNS)/quickstart/cnn
+	@echo
+	@echo "The ST at work:    $(RUNS)/quickstart/st_cnn/pictures.gif"
+	@echo "Curves:            $(RUNS)/quickstart/*/metrics.jsonl (and tensorboard/)"
+	@echo "Try next:          $(BIN)/python eval.py --workdir=$(RUNS)/quickstart/st_cnn --pictures"
+	@echo "                   $(BIN)/python train.py --config=configs/quickstart.py \\"
+	@echo "                     --config.optim.localisation_lr=1 --workdir=$(RUNS)/faster_st"
+	@echo "Full MNIST:        see 'Experiments' in README.md"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,105 @@
+"""Optimisers and schedules by config."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common, mnist
+from stn import models
+from stn.training import optim
+
+PARAMS = {
+  "localisation": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+  "head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+}
+ONES = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def _update(grads, **fields):
+  config = common.get_base().optim
+  config.update(
+    {"schedule": "constant", "weight_decay": 0.0, "clip_norm": 0.0} | fields
+  )
+  optimizer = optim.make_optimizer(config, 10)
+  return optimizer.update(grads, optimizer.init(PARAMS), PARAMS)[0]
+
+
+def test_the_paper_s_schedule_divides_by_ten_every_50_000_steps():
+  config = mnist.get_config("recipe=paper")
+  schedule = optim.make_schedule(config.optim, config.num_steps)
+  steps = [0, 49_999, 50_001, 99_999, 100_001, 149_999]
+  rates = [float(schedule(step)) for step in steps]
+  np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4], 1e-5)
+
+
+def test_cosine_warms_up_then_decays_to_zero():
+  config = common.get_base().optim
+  schedule = optim.make_schedule(config, 1000)
+  peak = round(config.warmup * 1000)
+  assert float(schedule(0)) == 0
+  np.testing.assert_allclose(schedule(peak), config.learning_rate, rtol=1e-6)
+  assert float(schedule(peak // 2)) < config.learning_rate
+  np.testing.assert_allclose(schedule(1000), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(optim.OPTIMIZERS))
+def test_localisation_learns_by_its_own_multiplier(name):
+  plain = _update(ONES, name=name, localisation_lr=1.0)
+  slow = _update(ONES, name=name, localisation_lr=0.1)
+  np.testing.assert_allclose(
+    slow["localisation"]["kernel"],
+    0.1 * plain["localisation"]["kernel"],
+    rtol=1e-6,
+  )
+  np.testing.assert_array_equal(slow["head"]["kernel"], plain["head"]["kernel"])
+
+
+def test_the_multiplier_reaches_every_parameter_of_a_model_s_localisation():
+  model = models.create_model("st_cnn", 10)
+  params = jax.eval_shape(
+    model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1))
+  )["params"]
+  marks = optim.is_localisation(params)
+  assert all(jax.tree.leaves(marks["transformer"]))
+  assert not any(jax.tree.leaves(marks["classifier"]))
+
+
+@pytest.mark.parametrize("name", sorted(optim.OPTIMIZERS))
+def test_only_kernels_are_decayed(name):
+  zeros = jax.tree.map(jnp.zeros_like, ONES)
+  updates = _update(zeros, name=name, weight_decay=0.5, localisation_lr=1.0)
+  assert (updates["head"]["kernel"] < 0).all()
+  assert not updates["head"]["bias"].any()
+
+
+def test_the_gradient_s_global_norm_is_clipped():
+  fields = {"name": "sgd", "learning_rate": 1.0, "localisation_lr": 1.0}
+  updates = _update(ONES, clip_norm=0.5, **fields)
+  norm = np.sqrt(sum((u**2).sum() for u in jax.tree.leaves(updates)))
+  np.testing.assert_allclose(norm, 0.5, rtol=1e-6)
+  unclipped = _update(ONES, **fields)
+  np.testing.assert_array_equal(
+    unclipped["head"]["bias"], -ONES["head"]["bias"]
+  )
+
+
+def test_momentum_accumulates():
+  config = common.get_base().optim
+  config.update({"name": "sgd", "schedule": "constant", "momentum": 0.9})
+  config.update({"weight_decay": 0.0, "clip_norm": 0.0, "learning_rate": 1.0})
+  config.localisation_lr = 1.0
+  optimizer = optim.make_optimizer(config, 10)
+  state = optimizer.init(PARAMS)
+  _, state = optimizer.update(ONES, state, PARAMS)
+  updates, _ = optimizer.update(ONES, state, PARAMS)
+  np.testing.assert_allclose(updates["head"]["bias"], -1.9, rtol=1e-6)
+
+
+def test_unknown_names_list_what_exists():
+  with pytest.raises(ValueError, match="optim.name.*'adamw', 'sgd'.*'adamv'"):
+    _update(ONES, name="adamv")
+  with pytest.raises(
+    ValueError, match=r"optim.schedule.*Did you mean 'cosine'"
+  ):
+    _update(ONES, name="sgd", schedule="cosin")

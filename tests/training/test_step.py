@@ -1,0 +1,136 @@
+"""The train step: devices, several steps a call, what it measures."""
+
+import jax
+import numpy as np
+import pytest
+
+from stn.training import experiment as experiment_lib
+from stn.training.state import make_mesh, process_rows
+
+
+def _run(config, calls):
+  """Trains; `calls` are the numbers of steps of each call."""
+  experiment = experiment_lib.build(config)
+  state, step, losses = experiment.init_state(), 0, []
+  for n in calls:
+    state, measured = experiment.train_step(n)(
+      state, experiment.train_batch(step, n), experiment.train_key
+    )
+    losses.append(float(measured["loss"]))
+    step += n
+  return jax.device_get(state), losses, measured
+
+
+@pytest.fixture(scope="module")
+def one_device():
+  """The loss curve of one device, kept for the module."""
+  return {}
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_the_loss_curve_does_not_depend_on_the_number_of_devices(
+  config, one_device, devices
+):
+  with config.unlocked():
+    config.num_devices = devices
+  state, losses, _ = _run(config, [1] * 6)
+  expected = one_device.setdefault("curve", losses)
+  np.testing.assert_allclose(losses, expected, rtol=2e-5)
+  expected = one_device.setdefault("params", state.params)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    state.params,
+    expected,
+  )
+
+
+def test_several_steps_in_a_call_are_the_same_steps(config):
+  apart, losses, last = _run(config, [1] * 4)
+  together, sums, measured = _run(config, [4])
+  np.testing.assert_allclose(sum(losses), sums[0], rtol=1e-5)
+  assert int(together.step) == 4
+  np.testing.assert_allclose(
+    measured["grad_norm"], last["grad_norm"], rtol=1e-4
+  )
+  assert float(measured["count"]) == 4 * config.data.batch_size
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    apart.params,
+    together.params,
+  )
+
+
+def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
+  with config.unlocked():
+    config.optim.update({"learning_rate": 0.02, "schedule": "constant"})
+  experiment = experiment_lib.build(config)
+  before = jax.device_get(experiment.init_state().params)
+  state, losses, _ = _run(config, [1] * 20)
+  assert losses[-1] < 0.8 * losses[0]
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.params)
+  assert all(jax.tree.leaves(moved["transformer"]["localisation_head"]))
+
+
+def test_the_state_is_donated(config):
+  experiment = experiment_lib.build(config)
+  state = experiment.init_state()
+  experiment.train_step(1)(
+    state, experiment.train_batch(0, 1), experiment.train_key
+  )
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+def test_the_first_step_that_is_not_finite_is_named(config):
+  with config.unlocked():
+    config.optim.update(
+      {"learning_rate": 1e30, "warmup": 0.0, "clip_norm": 0.0}
+    )
+  *_, alone = _run(config, [1])
+  assert int(alone["bad_step"]) == -1
+  *_, measured = _run(config, [6])
+  assert 1 <= int(measured["bad_step"]) < 6
+
+
+def test_a_compiled_step_gathers_no_images(config):
+  with config.unlocked():
+    config.num_devices = 4
+  experiment = experiment_lib.build(config)
+  text = (
+    experiment.train_step(1)
+    .lower(
+      experiment.init_state(),
+      experiment.train_batch(0, 1),
+      experiment.train_key,
+    )
+    .compile()
+    .as_text()
+  )
+  assert "all-reduce" in text
+  assert "all-gather" not in text
+
+
+def test_bfloat16_keeps_parameters_and_theta_in_float32(config):
+  with config.unlocked():
+    config.model.dtype = "bfloat16"
+  state, losses, _ = _run(config, [1] * 2)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {
+    "float32"
+  }
+  assert np.isfinite(losses).all()
+
+
+def test_the_batch_must_be_divisible_by_the_devices(config):
+  with config.unlocked():
+    config.num_devices = 4
+    config.data.batch_size = 6
+  with pytest.raises(ValueError, match=r"\(=6\).*divisible.*devices \(=4\)"):
+    experiment_lib.build(config)
+
+
+def test_there_must_be_as_many_devices_as_asked_for():
+  with pytest.raises(ValueError, match="`num_devices` must be 1 to .*; got 99"):
+    make_mesh(99)
+
+
+def test_one_process_holds_all_rows():
+  assert process_rows(make_mesh(4), 12) == slice(0, 12)

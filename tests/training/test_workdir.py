@@ -1,0 +1,94 @@
+"""One run, one folder."""
+
+import json
+import os
+
+import pytest
+
+from stn.training import workdir as workdir_lib
+
+
+def test_a_config_survives_the_round_trip(config, tmp_path):
+  workdir_lib.claim(config, tmp_path / "run")
+  loaded = workdir_lib.load_config(tmp_path / "run")
+  assert json.loads(loaded.to_json()) == json.loads(config.to_json())
+  assert loaded.is_locked
+
+
+def test_the_environment_names_commit_versions_and_device(config, tmp_path):
+  workdir_lib.claim(config, tmp_path)
+  environment = json.loads((tmp_path / "environment.json").read_text())
+  assert set(workdir_lib.PACKAGES) < set(environment["versions"])
+  assert "not installed" not in environment["versions"].values()
+  assert environment["device"].startswith("cpu")
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(
+  config, tmp_path
+):
+  workdir_lib.claim(config, tmp_path)
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  with config.unlocked():
+    config.optim.learning_rate = 0.5
+    config.seed = 3
+  with pytest.raises(
+    ValueError,
+    match=r"(?s)another config.*learning_rate: there 0.003, here 0.5.*"
+    r"seed: there 0, here 3",
+  ):
+    workdir_lib.check_config(config, tmp_path)
+  assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+  ("field", "value"), [("data.data_dir", "elsewhere"), ("num_devices", 2)]
+)
+def test_where_a_run_continues_may_differ(config, tmp_path, field, value):
+  workdir_lib.claim(config, tmp_path)
+  config.update_from_flattened_dict({field: value})
+  workdir_lib.check_config(config, tmp_path)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no config.json in .*nowhere"):
+    workdir_lib.load_config(tmp_path / "nowhere")
+
+
+def test_a_workdir_that_is_a_file_is_refused(config, tmp_path):
+  (tmp_path / "file").write_text("")
+  for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    with pytest.raises(PermissionError, match="`workdir` must be a folder"):
+      workdir_lib.claim(config, path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_refused(config, tmp_path):
+  tmp_path.chmod(0o500)
+  with pytest.raises(PermissionError, match="`workdir` must be a folder"):
+    workdir_lib.claim(config, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(
+  config, tmp_path, monkeypatch
+):
+  def refuse(*args, **kwargs):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(workdir_lib.tempfile, "mkstemp", refuse)
+  with pytest.raises(PermissionError, match="`workdir` .*Permission denied"):
+    workdir_lib.claim(config, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+  path = tmp_path / "a.json"
+  workdir_lib.write_atomically(path, "old")
+
+  def fail(*args):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(workdir_lib.os, "replace", fail)
+  with pytest.raises(OSError, match="No space left"):
+    workdir_lib.write_atomically(path, "new")
+  assert path.read_text() == "old"
+  assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
