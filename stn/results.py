@@ -145,8 +145,8 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     A Markdown table. The paper's figures stand beside runs on full MNIST only.
 
   Example:
-    >>> to_markdown([]).splitlines()[0][:25]
-    '| data | distortion | mode'
+    >>> to_markdown([]).splitlines()[0][:21]
+    '| data | distortion |'
   """
   lines = [
     "| data | distortion | model | recipe | parameters | test error % "

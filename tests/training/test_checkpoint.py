@@ -181,18 +181,20 @@ def test_a_full_disk_loses_nothing(small_disk):
   good = _state(1)
   with CheckpointStore(directory) as store:
     store.save(good)
-  with (
-    pytest.raises(
-      CheckpointError, match="(?s)Could not save.*last good .* step 1"
-    ),
-    CheckpointStore(directory) as store,
+
+  def save_on_a_full_disk():
+    with CheckpointStore(directory) as store:
+      filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
+      with contextlib.suppress(OSError):
+        while True:
+          os.write(filler, b"0" * 4096)
+      os.close(filler)
+      store.save(_state(2, width=3000))
+
+  with pytest.raises(
+    CheckpointError, match="(?s)Could not save.*last good .* step 1"
   ):
-    filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-      while True:
-        os.write(filler, b"0" * 4096)
-    os.close(filler)
-    store.save(_state(2, width=3000))
+    save_on_a_full_disk()
   (small_disk / "filler").unlink()
   with CheckpointStore(directory) as store:
     restored = store.restore_latest(_state())
