@@ -100,7 +100,7 @@ def test_lines_and_volumes(spatial):
   )
 
 
-@pytest.mark.parametrize("output_size", [(3, 9), (1, 1), [8, 2]], ids=str)
+@pytest.mark.parametrize("output_size", [(3, 9), [1, 1]], ids=str)
 def test_it_is_the_grid_then_the_sampler(output_size):
   image, theta = random_image(4, 5, 2), rotation(0.4, 1.3)
   options = {"align_corners": True}

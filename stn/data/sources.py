@@ -81,6 +81,18 @@ def _mnist_5k() -> dict[str, Dataset]:
   return {"train": everything.take(train), "test": everything.take(test)}
 
 
+def _how_to_get(name: str, root: str) -> str:
+  """The command that puts a set of tensorflow-datasets into `root`."""
+  from stn.data.prepare import PREPARERS
+
+  if name in PREPARERS:
+    return f"python -m stn.data.prepare {name} --data_dir={root}"
+  return (
+    f"tfds build {name} --data_dir={root} --file_format=array_record\n"
+    "which needs TensorFlow (pip install 'stn-jax[tf]'),"
+  )
+
+
 def _tfds(name: str, data_dir: str | None) -> dict[str, Dataset]:
   """The train and test splits of a tensorflow-datasets set."""
   import tensorflow_datasets as tfds
@@ -99,8 +111,8 @@ def _tfds(name: str, data_dir: str | None) -> dict[str, Dataset]:
     ) from error
   if not builder.info.splits:
     raise DataNotFoundError(
-      f"No data set {name!r} in {root}. Get it with\n"
-      f"  python -m stn.data.prepare {name} --data_dir={root}\n"
+      f"No data set {name!r} in {root}. Get it, on a machine with a network, "
+      f"with\n  {_how_to_get(name, root)}\n"
       "or say where it is with --config.data.data_dir=... or TFDS_DATA_DIR."
     )
   splits, features = builder.info.splits, cast(Any, builder.info.features)
