@@ -11,7 +11,6 @@ import sys
 from absl import app, flags
 from absl import logging as absl_logging
 
-from stn.data import DataNotFoundError
 from stn.training import CheckpointError, evaluate_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -39,7 +38,7 @@ def main(argv):
       data_dir=DATA_DIR.value,
       pictures=workdir / "examples.png" if PICTURES.value else None,
     )
-  except (ValueError, OSError, DataNotFoundError, CheckpointError) as error:
+  except (ValueError, OSError, CheckpointError) as error:
     sys.exit(f"Error: {error}")
   print(json.dumps(metrics))
 

@@ -12,7 +12,6 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from stn.data import DataNotFoundError
 from stn.training import (
   CheckpointError,
   Interrupted,
@@ -47,13 +46,7 @@ def main(argv):
   except Interrupted as stop:
     print(stop, file=sys.stderr)
     sys.exit(128 + stop.signum)
-  except (
-    ValueError,
-    OSError,
-    DataNotFoundError,
-    CheckpointError,
-    NonFiniteError,
-  ) as error:
+  except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
     sys.exit(f"Error: {error}")
   if jax.process_index() == 0:
     low, high = result["ci95"]
@@ -64,5 +57,14 @@ def main(argv):
     )
 
 
+def parse_flags(argv):
+  """Parses flags; of an unknown field of the config, says the nearest names."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError) as error:
+    hint = str(error).rpartition("\\n")[2].strip("'\"")
+    sys.exit(f"Error: --config has no such field. {hint}")
+
+
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,55 @@
+"""The README's code runs, and what it names is there."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language):
+  return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_sampler_s_lines_run_and_do_what_they_say():
+  names = {}
+  exec(_blocks("python")[0], names)
+  assert names["warped"].shape == (14, 14, 1)
+  np.testing.assert_array_equal(names["same"], names["warped"])
+  assert names["grad"].shape == (6,)
+  assert names["grad"].any()
+  assert names["batch"].shape == (1, 28, 28, 1)
+
+
+def test_the_module_s_lines_run():
+  names = {"images": jax.numpy.ones((2, 28, 28, 1))}
+  head, tail = _blocks("python")[1].split("warped, aux = ")
+  exec(head, names)
+  names["variables"] = names["transformer"].init(
+    jax.random.key(0), names["images"]
+  )
+  exec(f"warped, aux = {tail}", names)
+  assert names["warped"].shape == (2, 14, 14, 1)
+  assert set(names["aux"]) == {"theta", "grid"}
+
+
+def test_links_and_folders_exist():
+  links = re.findall(r"\]\((?!http)([^)]+)\)", README)
+  folders = re.findall(r"^\| `([^`]+/)`", README, re.MULTILINE)
+  assert links
+  assert folders
+  for path in (*links, *folders):
+    assert (ROOT / path).exists(), path
+
+
+def test_it_is_short_enough_to_read():
+  assert len(README.splitlines()) <= 150
+
+
+def test_make_has_the_two_commands():
+  targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+  for command in re.findall(r"^make (\S+)", _blocks("sh")[0], re.MULTILINE):
+    assert command in targets
