@@ -39,11 +39,10 @@ def identity(image, method, align_corners):
 @METHOD
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 28, 42, 224])
 def test_identity_is_bit_exact_under_jit(size, method, align_corners):
-  for spatial in ((size, size), (size, size + 3)):
-    image = random_image(*spatial, 2)
-    grid = stn.regular_grid(spatial, align_corners=align_corners)
-    warped = sample(image, grid, method=method, align_corners=align_corners)
-    np.testing.assert_array_equal(warped, image)
+  image = random_image(size, size, 2)  # not square: test_warp.py
+  grid = stn.regular_grid((size, size), align_corners=align_corners)
+  warped = sample(image, grid, method=method, align_corners=align_corners)
+  np.testing.assert_array_equal(warped, image)
 
 
 @pytest.mark.parametrize("spatial", [(1, 42), (224, 3), (28, 2)], ids=str)
