@@ -41,6 +41,7 @@ _GROUP = (
   "transform",
   "recipe",
   "params",
+  "device",
 )
 
 # Student's t, two-sided 95 %, for 2, 3, ... seeds.
@@ -121,17 +122,17 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     errors = [run["error"] for run in group]
     rows.append(
       {
-        **dict(zip(_GROUP, key, strict=True)),
+        **{n: v for n, v in zip(_GROUP, key, strict=True) if n != "device"},
         "seeds": len(group),
         "error": round(statistics.fmean(errors), 4),
         "ci95": _interval(errors, group[0]["ci95"]),
         "samples": group[0]["samples"],
         "seconds": round(statistics.fmean(r["seconds"] for r in group), 1),
-        "device": ", ".join(sorted({run["device"] for run in group})),
+        "device": group[0]["device"],
         "commit": ", ".join(sorted({str(run["commit"]) for run in group})),
       }
     )
-  order = ("experiment", "dataset", "distortion", "recipe", "model")
+  order = ("experiment", "dataset", "distortion", "recipe", "model", "device")
   return sorted(rows, key=lambda row: [row[name] for name in order])
 
 
@@ -184,7 +185,7 @@ def add(
       nothing is added then.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  identity = (*_GROUP, "seed", "device")
+  identity = (*_GROUP, "seed")
   there = {
     tuple(run[name] for name in identity)
     for file in folder.glob("*.jsonl")

@@ -132,7 +132,18 @@ def panel(
   return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def encode_png(picture: np.ndarray, colours: int = 64) -> bytes:
+def _palette(picture: Image.Image, colours: int) -> Image.Image:
+  """A picture in its own palette, in which rare colours have a place.
+
+  The usual one goes by the number of pixels: the few of an answer's blue or
+  orange would be averaged with the grey of the digits.
+  """
+  return picture.quantize(
+    colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+  )
+
+
+def encode_png(picture: np.ndarray, colours: int = 256) -> bytes:
   """Encodes a picture as a light PNG with a palette.
 
   Args:
@@ -147,7 +158,7 @@ def encode_png(picture: np.ndarray, colours: int = 64) -> bytes:
     b'PNG'
   """
   buffer = io.BytesIO()
-  image = Image.fromarray(picture).quantize(colours, dither=Image.Dither.NONE)
+  image = _palette(Image.fromarray(picture), colours)
   image.save(buffer, "PNG", optimize=True)
   return buffer.getvalue()
 
@@ -177,9 +188,9 @@ def write_gif(
   if not frames:
     raise ValueError("`frames` must not be empty.")
   images = [Image.open(frame).convert("RGB") for frame in frames]
-  # One palette for all frames, from the last, keeps the animation from
-  # flickering; it is the frame with the most to show.
-  palette = images[-1].quantize(32)
+  # One palette for all frames keeps the animation from flickering.
+  together = Image.fromarray(np.concatenate([np.asarray(i) for i in images]))
+  palette = _palette(together, 128)
   first, *rest = [
     image.quantize(palette=palette, dither=Image.Dither.NONE)
     for image in images
