@@ -23,7 +23,9 @@ class SpatialTransformer(nn.Module):
 
   Attributes:
     localisation: a module (N, H, W, C) -> (N, F), as those of
-      `stn.models.localisation`.
+      `stn.models.localisation`. The paths of its parameters hold the word
+      "localisation" wherever it is made: see `stn.training.optim`. One that
+      several transformers share must be named so.
     transform: a name in `stn.TRANSFORMS`, or a `Transform`.
     output_size: (H', W') of the output; None keeps the input's.
     num_transformers: transformers in parallel, K. They share the localisation
@@ -116,4 +118,8 @@ class SpatialTransformer(nn.Module):
       dtype=jnp.float32,
       name="localisation_head",
     )
-    return head(self.localisation(x)).reshape(-1, *shape)
+    network = self.localisation
+    if "localisation" not in (network.name or "").lower():
+      # Made inline, it is a child of the user's module, named by its class.
+      network = network.clone(parent=self, name="localisation_network")
+    return head(network(x)).reshape(-1, *shape)

@@ -1,0 +1,412 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import random_image
+from flax import nnx
+
+import stn
+from stn.models import (
+  ConvLocalisation,
+  FCLocalisation,
+  SpatialTransformer,
+  create_model,
+)
+from stn.training.optim import is_localisation
+
+SMALL = FCLocalisation((8,))
+KEY = jax.random.key(0)
+GRID, SAMPLER = ("align_corners",), ("method", "padding_mode")
+HEAD = "localisation_head"
+
+
+def perturbed(params, seed=1, size=0.1):
+  """Parameters away from the start, where theta differs by example."""
+  leaves, tree = jax.tree.flatten(params)
+  rng = np.random.default_rng(seed)
+  return jax.tree.unflatten(
+    tree,
+    [x + size * rng.normal(size=x.shape).astype(np.float32) for x in leaves],
+  )
+
+
+def initialised(module, x):
+  return jax.jit(module.init)(KEY, x)
+
+
+def run(module, params, x):
+  return jax.jit(module.apply)(params, x)
+
+
+def head_of(params):
+  return params["params"][HEAD]
+
+
+@functools.partial(jax.jit, static_argnums=2, static_argnames=GRID + SAMPLER)
+def warp(x, theta, size, **options):
+  """What the module is made of, for a batch: x (N, ...), theta (N, P)."""
+
+  def one(image, theta):
+    grid_options = {k: v for k, v in options.items() if k in GRID}
+    grid = stn.transform_grid("affine", theta, size, **grid_options)
+    return stn.grid_sample(image, grid, **options), grid
+
+  return jax.vmap(one)(x, theta)
+
+
+# At the start.
+
+
+@pytest.mark.parametrize(
+  "shape", [(28, 28, 1), (42, 42, 1), (12, 12, 8), (9, 17, 3)], ids=str
+)
+def test_an_untrained_module_returns_its_input_bit_by_bit(shape):
+  x = random_image(2, *shape)
+  module = SpatialTransformer(ConvLocalisation() if shape[0] >= 28 else SMALL)
+  warped, aux = jax.jit(module.init_with_output)(KEY, x)[0]
+  np.testing.assert_array_equal(warped, x)
+  identity = stn.get_transform("affine").identity
+  np.testing.assert_array_equal(aux["theta"], [[identity]] * 2)
+  grid = stn.regular_grid(shape[:2])
+  np.testing.assert_array_equal(aux["grid"], [[grid]] * 2)
+
+
+@pytest.mark.parametrize("name", stn.TRANSFORMS)
+def test_every_family_starts_at_the_identity(name):
+  x = random_image(2, 6, 7, 2)
+  module = SpatialTransformer(SMALL, transform=name, num_transformers=2)
+  (warped, _), _ = jax.jit(module.init_with_output)(KEY, x)
+  np.testing.assert_array_equal(warped, np.concatenate([x, x], -1))
+
+
+def test_the_gradient_reaches_the_head_at_the_start():
+  """A sampler whose gradient vanishes on the lattice would never learn."""
+  x = random_image(3, 10, 8, 2)
+  target = random_image(3, 10, 8, 2, seed=1)
+  module = SpatialTransformer(SMALL)
+  params = initialised(module, x)
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    return ((module.apply(params, x)[0] - target) ** 2).sum()
+
+  head = head_of(gradient(params))
+  # Every row: each parameter of theta, and each feature that is not cut off.
+  assert (np.abs(head["bias"]) > 1e-2).all()
+  features = module.apply(params, x, method=lambda m, x: m.localisation(x)).any(
+    axis=0
+  )
+  assert features.any()
+  assert (np.abs(head["kernel"][features]) > 1e-6).all()
+
+
+def test_the_gradient_reaches_every_parameter_once_off_the_start():
+  x = random_image(3, 28, 28, 1)
+  module = SpatialTransformer(ConvLocalisation())
+  params = perturbed(initialised(module, x), size=0.02)
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    return (module.apply(params, x)[0] ** 2).sum()
+
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+    assert np.isfinite(leaf).all(), path
+    assert np.any(leaf), path
+
+
+# What it computes.
+
+
+@pytest.mark.parametrize("output_size", [None, (5, 15)], ids=str)
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"align_corners": True},
+    {"padding_mode": "border"},
+    {"method": "nearest", "padding_mode": "reflection"},
+  ],
+  ids=str,
+)
+def test_it_is_the_core_s_grid_and_sampler(options, output_size):
+  x = random_image(2, 8, 11, 3)
+  module = SpatialTransformer(SMALL, output_size=output_size, **options)
+  params = perturbed(initialised(module, x))
+  warped, aux = run(module, params, x)
+  size = output_size or (8, 11)
+  assert warped.shape == (2, *size, 3)
+  assert np.ptp(aux["theta"], axis=0).min() > 1e-3  # differs by example
+  expected, grid = warp(x, aux["theta"][:, 0], size, **options)
+  np.testing.assert_allclose(aux["grid"][:, 0], grid, atol=1e-6)
+  np.testing.assert_allclose(warped, expected, atol=1e-5)
+
+
+def test_theta_is_the_head_of_the_localisation_features():
+  x = random_image(2, 6, 6, 1)
+  module = SpatialTransformer(SMALL, num_transformers=3)
+  params = perturbed(initialised(module, x))
+  features = run(SMALL, {"params": params["params"]["localisation"]}, x)
+  head = head_of(params)
+  expected = features @ head["kernel"] + head["bias"]
+  _, aux = run(module, params, x)
+  np.testing.assert_allclose(
+    aux["theta"], expected.reshape(2, 3, 6), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_parallel_transformers_are_laid_out_one_after_the_other():
+  x = random_image(2, 6, 8, 3)
+  module = SpatialTransformer(SMALL, num_transformers=4, output_size=(3, 5))
+  params = perturbed(initialised(module, x))
+  warped, aux = run(module, params, x)
+  assert aux["theta"].shape == (2, 4, 6)
+  assert aux["grid"].shape == (2, 4, 3, 5, 2)
+  assert warped.shape == (2, 3, 5, 12)
+  theta = np.asarray(aux["theta"])
+  assert np.abs(theta[:, :1] - theta[:, 1:]).max(-1).min() > 1e-2
+  for k in range(4):
+    one, grid = warp(x, theta[:, k], (3, 5))
+    np.testing.assert_allclose(aux["grid"][:, k], grid, atol=1e-6)
+    np.testing.assert_allclose(warped[..., 3 * k : 3 * k + 3], one, atol=1e-5)
+
+
+def test_an_example_does_not_depend_on_the_others():
+  x = random_image(4, 6, 6, 1)
+  module = SpatialTransformer(SMALL)
+  params = perturbed(initialised(module, x))
+  whole, _ = run(module, params, x)
+  single, _ = run(module, params, x[2:3])
+  np.testing.assert_allclose(whole[2:3], single, atol=1e-6)
+
+
+def test_a_transform_of_one_s_own():
+  shift = stn.Transform(np.zeros(2, "f"), lambda theta, points: points + theta)
+  x = random_image(2, 4, 8, 1)
+  module = SpatialTransformer(SMALL, transform=shift)
+  params = initialised(module, x)
+  np.testing.assert_array_equal(run(module, params, x)[0], x)
+  params["params"][HEAD]["bias"] = jnp.array([2 * 2 / 8, 2 * 1 / 4])
+  warped, aux = run(module, params, x)
+  assert aux["theta"].shape == (2, 1, 2)
+  moved = np.pad(x, [(0, 0), (0, 1), (0, 2), (0, 0)])[:, 1:, 2:]
+  np.testing.assert_allclose(warped, moved, atol=1e-6)
+
+
+# Where it may stand.
+
+
+class Mean(nn.Module):
+  """A user's localisation network."""
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.tanh(nn.Dense(5, name="mine")(x.mean(axis=(1, 2))))
+
+
+class Everywhere(nn.Module):
+  """A user's network: before, between, in parallel, made inline."""
+
+  @nn.compact
+  def __call__(self, x):
+    x, first = SpatialTransformer(Mean(), output_size=(12, 10))(x)
+    x = nn.relu(nn.Conv(4, (3, 3))(x))
+    network = FCLocalisation((8,))
+    x, second = SpatialTransformer(network, num_transformers=2)(x)
+    x = nn.relu(nn.Conv(4, (3, 3), name="last")(x))
+    x, third = SpatialTransformer(Mean(), name="attention")(x)
+    return nn.Dense(3)(x.mean(axis=(1, 2))), (first, second, third)
+
+
+@pytest.fixture(scope="module")
+def everywhere():
+  x = random_image(2, 14, 14, 1)
+  (logits, auxes), params = jax.jit(Everywhere().init_with_output)(KEY, x)
+  return x, logits, auxes, params["params"]
+
+
+def test_it_stands_before_and_between_layers(everywhere):
+  x, logits, auxes, params = everywhere
+  assert logits.shape == (2, 3)
+  sizes = [aux["grid"].shape[1:] for aux in auxes]
+  assert sizes == [(1, 12, 10, 2), (2, 12, 10, 2), (1, 12, 10, 2)]
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    logits, _ = Everywhere().apply({"params": params}, x)
+    return jax.nn.logsumexp(logits, axis=-1).sum()
+
+  gradients = jax.tree_util.tree_leaves_with_path(gradient(params))
+  heads = [g for path, g in gradients if HEAD in jax.tree_util.keystr(path)]
+  assert len(heads) == 6
+  assert all(np.any(head) for head in heads)
+
+
+def test_parameters_made_inline_are_named_localisation(everywhere):
+  """Or the optimiser would not slow them down: it goes by the path."""
+  *_, params = everywhere
+  marked = jax.tree_util.tree_leaves_with_path(is_localisation(params))
+  names = {jax.tree_util.keystr(path): mark for path, mark in marked}
+
+  def of_a_transformer(name):
+    return "SpatialTransformer" in name or "attention" in name
+
+  # Network and head, kernel and bias, of each of the three. A net of ours is
+  # left where flax puts it: its class has the word in its name.
+  assert sum(map(of_a_transformer, names)) == 3 * 4 - 2
+  expected = {
+    name: of_a_transformer(name) or "FCLocalisation_0" in name for name in names
+  }
+  assert names == expected
+  assert sum(expected.values()) == 3 * 4
+
+
+class Shared(nn.Module):
+  """Two transformers, and one network made by the user's module."""
+
+  name_of_network: str | None
+
+  @nn.compact
+  def __call__(self, x):
+    network = Mean(name=self.name_of_network)
+    x, _ = SpatialTransformer(network)(x)
+    return SpatialTransformer(network)(x)
+
+
+@pytest.mark.parametrize(
+  ("name", "networks"), [("localisation", 1), ("my_Localisation", 1), (None, 2)]
+)
+def test_a_network_is_shared_if_it_is_named(name, networks):
+  x = jnp.zeros((1, 4, 4, 1))
+  shapes = jax.eval_shape(Shared(name).init, KEY, x)["params"]
+  assert all(jax.tree.leaves(is_localisation(shapes)))
+  assert len(jax.tree.leaves(shapes)) == 2 * (2 + networks)
+
+
+@pytest.mark.parametrize("name", ["st_cnn", "st_fcn"])
+def test_parameters_of_the_models_are_named_localisation(name):
+  x = jnp.zeros((1, 28, 28, 1))
+  shapes = jax.eval_shape(create_model(name, 10).init, KEY, x)["params"]
+  assert set(shapes) == {"transformer", "classifier"}
+  marks = is_localisation(shapes)
+  assert all(jax.tree.leaves(marks["transformer"]))
+  assert not any(jax.tree.leaves(marks["classifier"]))
+
+
+def test_it_works_inside_an_nnx_model():
+  class Model(nnx.Module):
+    def __init__(self, rngs):
+      self.transformer = nnx.bridge.ToNNX(SpatialTransformer(SMALL), rngs=rngs)
+      self.head = nnx.Linear(6 * 6, 2, rngs=rngs)
+
+    def __call__(self, x):
+      warped, aux = self.transformer(x)
+      return self.head(warped.reshape(len(x), -1)), (warped, aux)
+
+  x = random_image(4, 6, 6, 1)
+  model = Model(nnx.Rngs(0))
+  nnx.bridge.lazy_init(model.transformer, x)
+  _, (warped, aux) = model(x)
+  np.testing.assert_array_equal(warped, x)
+  assert aux["theta"].shape == (4, 1, 6)
+
+  def loss(model):
+    return (model(x)[0] ** 2).mean()
+
+  before, gradient = nnx.value_and_grad(loss)(model)
+  head = gradient["transformer"][HEAD]
+  assert (np.abs(head["bias"][...]) > 0).all()
+  params = nnx.state(model, nnx.Param)
+  nnx.update(model, jax.tree.map(lambda p, g: p - 0.05 * g, params, gradient))
+  assert loss(model) < 0.9 * before
+  _, (warped, _) = model(x)
+  assert np.abs(warped - x).max() > 1e-3
+
+
+# Dtypes.
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_theta_and_grid_are_float32_and_the_image_keeps_its_dtype(dtype):
+  x = jnp.asarray(random_image(2, 12, 12, 2), dtype)
+  module = SpatialTransformer(FCLocalisation((4,), dtype=dtype))
+  (warped, aux), params = jax.jit(module.init_with_output)(KEY, x)
+  assert warped.dtype == dtype
+  assert aux["theta"].dtype == aux["grid"].dtype == jnp.float32
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {
+    jnp.dtype("float32")
+  }
+  np.testing.assert_array_equal(warped, x)
+
+
+def test_half_precision_of_the_network_leaves_a_float32_image_alone():
+  x = random_image(2, 28, 28, 1)
+  module = SpatialTransformer(ConvLocalisation(dtype=jnp.bfloat16))
+  (warped, aux), params = jax.jit(module.init_with_output)(KEY, x)
+  np.testing.assert_array_equal(warped, x)
+  assert warped.dtype == aux["theta"].dtype == jnp.float32
+  theta = run(module, perturbed(params), x)[1]["theta"]
+  assert theta.dtype == jnp.float32
+  # The last layer is not rounded to bfloat16.
+  assert np.any(theta != theta.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+# Errors.
+
+
+def initialise(shape, localisation=SMALL, **options):
+  module = SpatialTransformer(localisation, **options)
+  return jax.eval_shape(module.init, KEY, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8), (1, 8, 8, 8, 1)])
+def test_a_wrong_rank_is_named(shape, own_errors):
+  with pytest.raises(ValueError, match=r"`x` must have shape \(N, H, W, C\)"):
+    initialise(shape)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_transformers_is_an_error(number):
+  with pytest.raises(ValueError, match=rf"`num_transformers`.* got {number}"):
+    initialise((1, 8, 8, 1), num_transformers=number)
+
+
+def test_an_unknown_transform_lists_the_names():
+  with pytest.raises(ValueError, match="`transform` must be one of 'affine'"):
+    initialise((1, 8, 8, 1), transform="afine")
+
+
+def test_a_bad_output_size_is_named():
+  with pytest.raises(ValueError, match="`output_size`"):
+    initialise((1, 8, 8, 1), output_size=(0, 3))
+
+
+@pytest.mark.parametrize(
+  ("options", "smallest"),
+  [
+    ({}, 28),
+    ({"downsample": False}, 14),
+    ({"kernel_size": 3}, 16),
+    ({"kernel_size": 3, "downsample": False}, 8),
+  ],
+  ids=str,
+)
+def test_conv_localisation_says_the_smallest_map(options, smallest):
+  network = ConvLocalisation(**options)
+
+  def shape(height, width):
+    x = jnp.zeros((1, height, width, 1))
+    return jax.eval_shape(network.init_with_output, KEY, x)[0].shape
+
+  assert shape(smallest, smallest + 3) == (1, 20)
+  for size in [(smallest - 1, smallest), (smallest + 9, smallest - 1)]:
+    match = (
+      rf"needs maps of {smallest}x{smallest} or more; got {size[0]}x{size[1]}"
+    )
+    with pytest.raises(ValueError, match=match):
+      shape(*size)
