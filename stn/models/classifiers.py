@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import max_pool_2x2
+from stn.models.layers import max_pool_2x2, valid_conv
 from stn.models.spatial_transformer import SpatialTransformer
 
 Output = tuple[Float[jax.Array, "n classes"], dict[str, jax.Array]]
@@ -64,8 +64,7 @@ class CNN(nn.Module):
   def __call__(self, x: Float[jax.Array, "n h w c"]) -> Output:
     """(N, H, W, C) -> logits (N, num_classes), {}."""
     for filters, k in zip(self.features, self.kernel_sizes, strict=True):
-      x = nn.Conv(filters, (k, k), padding="VALID", dtype=self.dtype)(x)
-      x = max_pool_2x2(nn.relu(x))
+      x = max_pool_2x2(nn.relu(valid_conv(filters, k, self.dtype)(x)))
     x = x.reshape(x.shape[0], -1)
     return nn.Dense(self.num_classes, dtype=jnp.float32, name="head")(x), {}
 

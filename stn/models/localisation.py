@@ -12,7 +12,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import average_pool_2x2, max_pool_2x2
+from stn.models.layers import average_pool_2x2, max_pool_2x2, valid_conv
 
 
 class FCLocalisation(nn.Module):
@@ -71,7 +71,6 @@ class ConvLocalisation(nn.Module):
       x = average_pool_2x2(x)
     for i, filters in enumerate(self.features):
       x = max_pool_2x2(x) if i else x
-      x = nn.Conv(filters, (k, k), padding="VALID", dtype=self.dtype)(x)
-      x = nn.relu(x)
+      x = nn.relu(valid_conv(filters, k, self.dtype)(x))
     x = x.reshape(x.shape[0], -1)
     return nn.relu(nn.Dense(self.units, dtype=self.dtype)(x))
