@@ -120,7 +120,7 @@ def _corners(x: jax.Array) -> list[jax.Array]:
 
 def max_pool_2x2(
   x: Float[jax.Array, "n h w c"],
-) -> Float[jax.Array, "n h/2 w/2 c"]:
+) -> Float[jax.Array, "n h//2 w//2 c"]:
   """Maximum of 2x2 blocks: (N, H, W, C) -> (N, H // 2, W // 2, C).
 
   Example:
@@ -135,7 +135,7 @@ def max_pool_2x2(
 
 def average_pool_2x2(
   x: Float[jax.Array, "n h w c"],
-) -> Float[jax.Array, "n h/2 w/2 c"]:
+) -> Float[jax.Array, "n h//2 w//2 c"]:
   """Mean of 2x2 blocks: (N, H, W, C) -> (N, H // 2, W // 2, C).
 
   Example:

@@ -1,5 +1,6 @@
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ def without_ties(shape):
   """Negative and positive, no two equal."""
   size = np.prod(shape)
   values = np.random.default_rng(0).permutation(size) - size / 2
-  return values.reshape(shape).astype(np.float32)
+  return jnp.asarray(values.reshape(shape), jnp.float32)
 
 
 @SHAPES
@@ -48,12 +49,12 @@ def test_gradients_are_those_of_flax(pool, reference, shape):
 @POOLS
 def test_ties_share_a_gradient_that_sums_to_one(pool, reference):
   del reference
-  gradient = jax.grad(lambda x: pool(x).sum())(np.ones((1, 2, 2, 1), "f"))
+  gradient = jax.grad(lambda x: pool(x).sum())(jnp.ones((1, 2, 2, 1)))
   assert gradient.sum() == 1
 
 
 @POOLS
 def test_the_dtype_stays(pool, reference):
   del reference
-  x = jax.numpy.ones((1, 2, 2, 1), jax.numpy.bfloat16)
-  assert pool(x).dtype == jax.numpy.bfloat16
+  x = jnp.ones((1, 2, 2, 1), jnp.bfloat16)
+  assert pool(x).dtype == jnp.bfloat16

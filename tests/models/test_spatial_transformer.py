@@ -23,6 +23,10 @@ GRID, SAMPLER = ("align_corners",), ("method", "padding_mode")
 HEAD = "localisation_head"
 
 
+def images(*shape, seed=0):
+  return jnp.asarray(random_image(*shape, seed=seed))
+
+
 def perturbed(params, seed=1, size=0.1):
   """Parameters away from the start, where theta differs by example."""
   leaves, tree = jax.tree.flatten(params)
@@ -64,7 +68,7 @@ def warp(x, theta, size, **options):
   "shape", [(28, 28, 1), (42, 42, 1), (12, 12, 8), (9, 17, 3)], ids=str
 )
 def test_an_untrained_module_returns_its_input_bit_by_bit(shape):
-  x = random_image(2, *shape)
+  x = images(2, *shape)
   module = SpatialTransformer(ConvLocalisation() if shape[0] >= 28 else SMALL)
   warped, aux = jax.jit(module.init_with_output)(KEY, x)[0]
   np.testing.assert_array_equal(warped, x)
@@ -76,7 +80,7 @@ def test_an_untrained_module_returns_its_input_bit_by_bit(shape):
 
 @pytest.mark.parametrize("name", stn.TRANSFORMS)
 def test_every_family_starts_at_the_identity(name):
-  x = random_image(2, 6, 7, 2)
+  x = images(2, 6, 7, 2)
   module = SpatialTransformer(SMALL, transform=name, num_transformers=2)
   (warped, _), _ = jax.jit(module.init_with_output)(KEY, x)
   np.testing.assert_array_equal(warped, np.concatenate([x, x], -1))
@@ -84,8 +88,8 @@ def test_every_family_starts_at_the_identity(name):
 
 def test_the_gradient_reaches_the_head_at_the_start():
   """A sampler whose gradient vanishes on the lattice would never learn."""
-  x = random_image(3, 10, 8, 2)
-  target = random_image(3, 10, 8, 2, seed=1)
+  x = images(3, 10, 8, 2)
+  target = images(3, 10, 8, 2, seed=1)
   module = SpatialTransformer(SMALL)
   params = initialised(module, x)
 
@@ -105,7 +109,7 @@ def test_the_gradient_reaches_the_head_at_the_start():
 
 
 def test_the_gradient_reaches_every_parameter_once_off_the_start():
-  x = random_image(3, 28, 28, 1)
+  x = images(3, 28, 28, 1)
   module = SpatialTransformer(ConvLocalisation())
   params = perturbed(initialised(module, x), size=0.02)
 
@@ -134,7 +138,7 @@ def test_the_gradient_reaches_every_parameter_once_off_the_start():
   ids=str,
 )
 def test_it_is_the_core_s_grid_and_sampler(options, output_size):
-  x = random_image(2, 8, 11, 3)
+  x = images(2, 8, 11, 3)
   module = SpatialTransformer(SMALL, output_size=output_size, **options)
   params = perturbed(initialised(module, x))
   warped, aux = run(module, params, x)
@@ -147,7 +151,7 @@ def test_it_is_the_core_s_grid_and_sampler(options, output_size):
 
 
 def test_theta_is_the_head_of_the_localisation_features():
-  x = random_image(2, 6, 6, 1)
+  x = images(2, 6, 6, 1)
   module = SpatialTransformer(SMALL, num_transformers=3)
   params = perturbed(initialised(module, x))
   features = run(SMALL, {"params": params["params"]["localisation"]}, x)
@@ -160,7 +164,7 @@ def test_theta_is_the_head_of_the_localisation_features():
 
 
 def test_parallel_transformers_are_laid_out_one_after_the_other():
-  x = random_image(2, 6, 8, 3)
+  x = images(2, 6, 8, 3)
   module = SpatialTransformer(SMALL, num_transformers=4, output_size=(3, 5))
   params = perturbed(initialised(module, x))
   warped, aux = run(module, params, x)
@@ -176,7 +180,7 @@ def test_parallel_transformers_are_laid_out_one_after_the_other():
 
 
 def test_an_example_does_not_depend_on_the_others():
-  x = random_image(4, 6, 6, 1)
+  x = images(4, 6, 6, 1)
   module = SpatialTransformer(SMALL)
   params = perturbed(initialised(module, x))
   whole, _ = run(module, params, x)
@@ -186,7 +190,7 @@ def test_an_example_does_not_depend_on_the_others():
 
 def test_a_transform_of_one_s_own():
   shift = stn.Transform(np.zeros(2, "f"), lambda theta, points: points + theta)
-  x = random_image(2, 4, 8, 1)
+  x = images(2, 4, 8, 1)
   module = SpatialTransformer(SMALL, transform=shift)
   params = initialised(module, x)
   np.testing.assert_array_equal(run(module, params, x)[0], x)
@@ -224,7 +228,7 @@ class Everywhere(nn.Module):
 
 @pytest.fixture(scope="module")
 def everywhere():
-  x = random_image(2, 14, 14, 1)
+  x = images(2, 14, 14, 1)
   (logits, auxes), params = jax.jit(Everywhere().init_with_output)(KEY, x)
   return x, logits, auxes, params["params"]
 
@@ -308,7 +312,7 @@ def test_it_works_inside_an_nnx_model():
       warped, aux = self.transformer(x)
       return self.head(warped.reshape(len(x), -1)), (warped, aux)
 
-  x = random_image(4, 6, 6, 1)
+  x = images(4, 6, 6, 1)
   model = Model(nnx.Rngs(0))
   nnx.bridge.lazy_init(model.transformer, x)
   _, (warped, aux) = model(x)
@@ -333,7 +337,7 @@ def test_it_works_inside_an_nnx_model():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_theta_and_grid_are_float32_and_the_image_keeps_its_dtype(dtype):
-  x = jnp.asarray(random_image(2, 12, 12, 2), dtype)
+  x = jnp.asarray(images(2, 12, 12, 2), dtype)
   module = SpatialTransformer(FCLocalisation((4,), dtype=dtype))
   (warped, aux), params = jax.jit(module.init_with_output)(KEY, x)
   assert warped.dtype == dtype
@@ -345,7 +349,7 @@ def test_theta_and_grid_are_float32_and_the_image_keeps_its_dtype(dtype):
 
 
 def test_half_precision_of_the_network_leaves_a_float32_image_alone():
-  x = random_image(2, 28, 28, 1)
+  x = images(2, 28, 28, 1)
   module = SpatialTransformer(ConvLocalisation(dtype=jnp.bfloat16))
   (warped, aux), params = jax.jit(module.init_with_output)(KEY, x)
   np.testing.assert_array_equal(warped, x)
