@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike
 
 from stn import data, metrics
 from stn.data.distortions import Distortion
@@ -15,7 +16,7 @@ Apply = Callable[[Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 def draw_test_images(
-  key: jax.Array, images: jax.Array, index: jax.Array, distort: Distortion
+  key: jax.Array, images: ArrayLike, index: ArrayLike, distort: Distortion
 ) -> jax.Array:
   """Normalises and distorts images of a test set that is drawn once.
 
@@ -39,7 +40,7 @@ def draw_test_images(
     (2, 42, 42, 1)
   """
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
-  return jax.vmap(distort)(keys, data.normalise(images))
+  return jax.vmap(distort)(keys, data.normalise(jnp.asarray(images)))
 
 
 def _theta_sums(theta: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
@@ -110,7 +111,8 @@ def evaluate(
     ...     lambda params, x: (jnp.zeros((len(x), 10)), {}),
     ...     lambda key, image: image, jax.random.key(0))
     >>> test = data.load("mnist_5k")["test"]
-    >>> evaluate(step, {}, data.evaluation_batches(test, 400))["error"]
+    >>> batches = data.evaluation_batches(test, 400)
+    >>> evaluate(jax.jit(step), {}, batches)["error"]
     0.9
   """
   total: dict[str, np.ndarray] = {}

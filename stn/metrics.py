@@ -6,6 +6,7 @@ last, partial batch and does not depend on how examples were grouped.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,9 @@ def classification_sums(
   }
 
 
-def error_interval(errors: float, count: float) -> tuple[float, float]:
+def error_interval(
+  errors: int | float, count: int | float
+) -> tuple[float, float]:
   """The 95 % Wilson score interval of an error rate.
 
   Args:
@@ -91,7 +94,7 @@ def error_interval(errors: float, count: float) -> tuple[float, float]:
   return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def summarise(sums: Mapping[str, np.ndarray]) -> dict:
+def summarise(sums: Mapping[str, Any]) -> dict:
   """Divides the sums of `classification_sums`, added over batches.
 
   Args:

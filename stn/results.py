@@ -108,7 +108,7 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   Example:
     >>> run = dict.fromkeys(
     ...     ["experiment", "dataset", "distortion", "model", "recipe"], "")
-    >>> run |= {"transform": None, "params": 1, "ci95": [0, 2], "samples": 9,
+    >>> run |= {"transform": None, "params": 1, "ci95": [0., 2.], "samples": 9,
     ...         "seconds": 1., "device": "cpu", "commit": "c", "seed": 0}
     >>> [row] = summarise([run | {"error": 1.}, run | {"error": 2.}])
     >>> row["error"], row["seeds"]

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import ArrayLike
 from PIL import Image
 
 from stn import grids
@@ -15,7 +16,7 @@ _OUTLINES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 
 
 def grid_outline(
-  grid: np.ndarray, size: Sequence[int], *, align_corners: bool = False
+  grid: ArrayLike, size: Sequence[int], *, align_corners: bool = False
 ) -> np.ndarray:
   """The outline, in pixels of the input, of the region that a grid looks at.
 

@@ -206,6 +206,11 @@ def train_and_evaluate(
     NonFiniteError: if the loss or a gradient is not finite.
     CheckpointError: if a checkpoint cannot be written or none can be read.
     Interrupted: after SIGTERM or SIGINT.
+
+  Example:
+    >>> from configs import quickstart
+    >>> train_and_evaluate(
+    ...     quickstart.get_config(), "runs/example")  # doctest: +SKIP
   """
   workdir_lib.check_config(config, workdir)
   workdir = pathlib.Path(workdir)
@@ -340,6 +345,9 @@ def evaluate_run(
     FileNotFoundError: if `workdir` holds no run.
     ValueError: if the split is unknown, or the checkpoint is of another model.
     CheckpointError: if there is no such checkpoint, or it cannot be read.
+
+  Example:
+    >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
   """
   config: Any = workdir_lib.load_config(workdir)
   with config.unlocked():

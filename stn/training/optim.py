@@ -106,8 +106,8 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
     ...     "name": "sgd", "schedule": "constant", "learning_rate": 1.0,
     ...     "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0,
     ...     "localisation_lr": 0.1}), 10)
-    >>> params = {"localisation": 0.0, "classifier": 0.0}
-    >>> grads = {"localisation": 1.0, "classifier": 1.0}
+    >>> params = dict.fromkeys(["localisation", "classifier"], jnp.zeros(()))
+    >>> grads = dict.fromkeys(params, jnp.ones(()))
     >>> updates, _ = optimizer.update(grads, optimizer.init(params), params)
     >>> {name: round(float(value), 6) for name, value in updates.items()}
     {'classifier': -1.0, 'localisation': -0.1}
