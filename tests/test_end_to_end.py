@@ -137,30 +137,35 @@ def test_sigterm_saves_and_the_same_command_continues(tmp_path):
 def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
   args = (
     *SMALL,
-    "--config.num_steps=1500",
+    "--config.num_steps=4000",
     "--config.log_every=10",
     "--config.eval_every=150",
-    "--config.checkpoint_every=25",
+    "--config.checkpoint_every=20",
   )
   alone, killed = tmp_path / "alone", tmp_path / "killed"
-  start = time.monotonic()
   _run("train.py", *args, f"--workdir={alone}")
-  whole = time.monotonic() - start
 
   rng = random.Random(0)
-  kills = 0
-  while kills < 10:
+  metrics = killed / "metrics.jsonl"
+  for kill in range(10):
     process = _start("train.py", *args, f"--workdir={killed}")
-    # Anywhere from the imports to well after the first checkpoints.
-    time.sleep(rng.uniform(0.2, 0.7) * whole)
-    finished = process.poll() is not None
+    if kill % 3 == 0:  # while it imports, reads, compiles or restores
+      time.sleep(rng.uniform(0.1, 6))
+    else:  # while it trains, evaluates or saves
+      lines = metrics.read_text().count("\n") if metrics.exists() else 0
+      lines += rng.randint(1, 15)
+      deadline = time.monotonic() + 120
+      while not metrics.exists() or metrics.read_text().count("\n") < lines:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+      time.sleep(rng.uniform(0, 0.2))
+    assert process.poll() is None, "the run ended before it was killed"
     process.kill()
     process.communicate()
-    assert not finished, "the run ended before it was killed ten times"
-    kills += 1
   _run("train.py", *args, f"--workdir={killed}")
 
-  expected, params = _final_params(alone, 1500), _final_params(killed, 1500)
+  expected, params = _final_params(alone, 4000), _final_params(killed, 4000)
   assert params.keys() == expected.keys()
   for name, array in expected.items():
     np.testing.assert_array_equal(params[name], array, err_msg=name)
@@ -171,29 +176,57 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
   assert steps[0] == steps[1]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_two_processes_train_as_one(tmp_path):
+def _start_two(workdir, *args):
+  """Starts a run of two processes with one device each."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
-  args = (*SMALL, "--config.num_steps=20", "--config.log_every=1")
-  one, two = tmp_path / "one", tmp_path / "two"
-  _run("train.py", *args, f"--workdir={one}", devices=2)
-  processes = [
+  return [
     _start(
       "train.py",
       *args,
-      f"--workdir={two}",
+      f"--workdir={workdir}",
       f"--coordinator={address}",
       "--num_processes=2",
       f"--process_id={i}",
     )
     for i in range(2)
   ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_train_as_one(tmp_path):
+  args = (*SMALL, "--config.num_steps=20", "--config.log_every=1")
+  one, two = tmp_path / "one", tmp_path / "two"
+  _run("train.py", *args, f"--workdir={one}", devices=2)
+  processes = _start_two(two, *args)
   ends = [process.communicate(timeout=200) for process in processes]
   assert [p.returncode for p in processes] == [0, 0], ends
   assert "test error" in ends[0][0]
   assert "test error" not in ends[1][0]  # only the first process talks
   losses = [[x["loss"] for x in _lines(workdir)] for workdir in (one, two)]
   np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_sigterm_to_one_of_two_processes_stops_both_after_one_step(tmp_path):
+  args = (*SMALL, "--config.num_steps=100000", "--config.log_every=20")
+  processes = _start_two(tmp_path, *args)
+  metrics = tmp_path / "metrics.jsonl"
+  deadline = time.monotonic() + 200
+  while not (metrics.exists() and '"train"' in metrics.read_text()):
+    assert all(p.poll() is None for p in processes), [
+      p.communicate() for p in processes
+    ]
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  processes[1].send_signal(signal.SIGTERM)
+  ends = [process.communicate(timeout=60) for process in processes]
+  codes = [process.returncode for process in processes]
+  assert codes == [128 + signal.SIGTERM] * 2, ends
+  saved = [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
+  step = max(int(p.name) for p in saved)
+  assert step > 0
+  assert all(f"after step {step}" in err for _, err in ends)

@@ -6,10 +6,13 @@ their path. A step is visible only once it is whole: a run killed while saving
 leaves the checkpoint before untouched.
 """
 
+import contextlib
 import dataclasses
+import gc
 import logging
 import pathlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +22,27 @@ from orbax.checkpoint import checkpoint_managers
 from stn.training.state import TrainState
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def _without_echoes() -> Iterator[None]:
+  """Silences what orbax's other readers say after the first has failed.
+
+  Each array is read by a coroutine of its own; those that nobody waits for any
+  more report, at length, to asyncio's logger and at their collection.
+  """
+  asyncio_logger = logging.getLogger("asyncio")
+  level, hook = asyncio_logger.level, sys.unraisablehook
+  asyncio_logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  except Exception:
+    sys.unraisablehook = lambda _: None
+    gc.collect()
+    raise
+  finally:
+    asyncio_logger.setLevel(level)
+    sys.unraisablehook = hook
 
 
 class CheckpointError(RuntimeError):
@@ -200,6 +224,10 @@ class CheckpointStore:
       f"lost: {self.last_good}. Start again with the same command."
     )
 
+  def reached_preemption(self, step: int) -> bool:
+    """Whether any process of many was told to stop; all agree on the step."""
+    return self._manager.reached_preemption(step)
+
   def steps(self) -> list[int]:
     """The steps of all whole checkpoints, in order."""
     return sorted(self._manager.all_steps())
@@ -238,7 +266,8 @@ class CheckpointStore:
       name: ocp.args.StandardRestore(part) for name, part in wanted.items()
     }
     try:
-      restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
+      with _without_echoes():
+        restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
     except Exception as error:
       raise self._read_error(step, error) from error
     return _from_parts(restored, like)

@@ -51,7 +51,8 @@ class Interrupted(Exception):
 def _caught_signals() -> Iterator[list[int]]:
   """SIGTERM and SIGINT add themselves to the list instead of killing.
 
-  A second one acts as it always did.
+  A second one acts as it always did. In a run of many processes nothing is
+  caught here: all must stop after the same step, and jax sees to that.
   """
   caught: list[int] = []
   before = {}
@@ -61,8 +62,9 @@ def _caught_signals() -> Iterator[list[int]]:
     caught.append(signum)
     signal.signal(signum, before[signum])
 
-  for signum in (signal.SIGTERM, signal.SIGINT):
-    before[signum] = signal.signal(signum, catch)
+  if jax.process_count() == 1:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+      before[signum] = signal.signal(signum, catch)
   try:
     yield caught
   finally:
@@ -305,6 +307,8 @@ def _train(
     if step % config.log_every == 0 or step == num_steps:
       count_seconds()
       reporter.train(step, meter.read())
+    if jax.process_count() > 1 and store.reached_preemption(step):
+      signals.append(signal.SIGTERM)
     save = config.checkpoint_every and step % config.checkpoint_every == 0
     if step % config.eval_every == 0 or step == num_steps:
       meter.drain()
