@@ -58,7 +58,7 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     One dict a run.
 
   Raises:
-    FileNotFoundError: if there is nothing at a path.
+    FileNotFoundError: if there is nothing at a path, or a run is not finished.
 
   Example:
     >>> import tempfile
@@ -72,6 +72,10 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     if (path / "result.json").is_file():
       runs.append(json.loads((path / "result.json").read_text()))
       continue
+    if (path / "config.json").is_file():
+      raise FileNotFoundError(
+        f"`path` must be a finished run; {path} has no result.json yet."
+      )
     files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
     if not files:
       raise FileNotFoundError(
@@ -223,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--add", action="store_true", help=f"append the runs to {RESULTS}/"
   )
   args = parser.parse_args(argv)
+  if args.add and not args.paths:
+    parser.error("--add needs workdirs")
   try:
     if args.add:
       for file in add(args.paths):

@@ -1,0 +1,319 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from stn.results import PAPER, add, main, read, summarise, to_markdown
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+KEYS = [
+  "experiment",
+  "dataset",
+  "distortion",
+  "model",
+  "transform",
+  "recipe",
+  "params",
+  "seeds",
+  "error",
+  "ci95",
+  "samples",
+  "seconds",
+  "device",
+  "commit",
+]
+
+
+def run_of(**fields):
+  """What a run writes to its result.json."""
+  return {
+    "experiment": "mnist",
+    "dataset": "mnist",
+    "distortion": "r",
+    "model": "st_cnn",
+    "transform": "affine",
+    "recipe": "adamw",
+    "params": 116_696,
+    "seed": 0,
+    "step": 100,
+    "error": 0.8,
+    "ci95": [0.6434, 0.9943],
+    "loss": 0.03,
+    "samples": 10_000,
+    "seconds": 120.0,
+    "date": "2026-01-01",
+    "device": "a CPU",
+    "commit": "0123456789ab",
+    "versions": {"jax": "0.10.2"},
+    "config": {"seed": 0},
+    **fields,
+  }
+
+
+def workdir_of(folder, **fields):
+  """A finished run."""
+  folder.mkdir()
+  run = run_of(**fields)
+  (folder / "result.json").write_text(json.dumps(run))
+  (folder / "config.json").write_text("{}")
+  (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+  return folder
+
+
+def unfinished(folder):
+  folder.mkdir()
+  (folder / "config.json").write_text("{}")
+  (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+  return folder
+
+
+def write_lines(path, *runs):
+  path.write_text("".join(json.dumps(run) + "\n" for run in runs))
+  return path
+
+
+# Reading.
+
+
+def test_reads_workdirs_files_and_folders(tmp_path):
+  workdir = workdir_of(tmp_path / "run", seed=7)
+  folder = tmp_path / "results"
+  folder.mkdir()
+  file = write_lines(folder / "b.jsonl", run_of(seed=1), run_of(seed=2))
+  write_lines(folder / "a.jsonl", run_of(seed=3))
+  (folder / "notes.txt").write_text("not a result")
+  seeds = [run["seed"] for run in read([workdir, file, folder])]
+  assert seeds == [7, 1, 2, 3, 1, 2]
+  assert read([workdir]) == [run_of(seed=7)]
+
+
+def test_nothing_at_a_path_is_an_error(tmp_path):
+  for path in (tmp_path, tmp_path / "nowhere"):
+    with pytest.raises(FileNotFoundError, match="`path` must be") as caught:
+      read([path])
+    assert str(path) in str(caught.value)
+
+
+def test_an_unfinished_run_is_an_error(tmp_path):
+  """Though its folder holds JSON lines: the metrics."""
+  path = unfinished(tmp_path / "run")
+  with pytest.raises(FileNotFoundError, match="must be a finished run"):
+    read([path])
+
+
+# Averaging.
+
+
+@pytest.mark.parametrize("number", range(2, 11))
+def test_averages_over_seeds_with_student_s_interval(number):
+  rng = np.random.default_rng(number)
+  errors = rng.uniform(0.7, 0.9, number).round(4).tolist()
+  runs = [
+    run_of(seed=seed, error=error, seconds=100.0 + seed)
+    for seed, error in enumerate(errors)
+  ]
+  [row] = summarise(runs)
+  assert row["seeds"] == number
+  assert row["error"] == pytest.approx(np.mean(errors), abs=1e-4)
+  assert row["seconds"] == pytest.approx(100 + (number - 1) / 2, abs=0.06)
+  expected = scipy.stats.t.interval(
+    0.95, number - 1, np.mean(errors), scipy.stats.sem(errors)
+  )
+  assert row["ci95"] == pytest.approx([max(0, x) for x in expected], abs=3e-4)
+
+
+def test_the_interval_of_many_seeds_is_not_too_narrow():
+  errors = np.random.default_rng(0).uniform(0.7, 0.9, 25).tolist()
+  [row] = summarise([run_of(seed=i, error=e) for i, e in enumerate(errors)])
+  low, high = scipy.stats.t.interval(
+    0.95, 24, np.mean(errors), scipy.stats.sem(errors)
+  )
+  assert row["ci95"] == pytest.approx([low, high], abs=5e-3)
+  assert row["ci95"][1] - row["ci95"][0] >= high - low
+
+
+def test_an_interval_does_not_go_below_zero():
+  [row] = summarise([run_of(seed=0, error=0.1), run_of(seed=1, error=1.0)])
+  assert row["ci95"][0] == 0
+
+
+def test_a_single_seed_keeps_its_own_interval():
+  [row] = summarise([run_of()])
+  assert (row["error"], row["ci95"]) == (0.8, [0.6434, 0.9943])
+  assert row["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("experiment", "other"),
+    ("dataset", "mnist_5k"),
+    ("distortion", "rts"),
+    ("model", "st_fcn"),
+    ("transform", "tps"),
+    ("recipe", "paper"),
+    ("params", 5),
+    ("device", "a GPU"),
+  ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(name, value):
+  rows = summarise([run_of(), run_of(seed=1, **{name: value})])
+  assert len(rows) == 2
+  assert {row[name] for row in rows} == {run_of()[name], value}
+
+
+def test_commits_are_all_named_once():
+  runs = [run_of(seed=i, commit=commit) for i, commit in enumerate("212")]
+  [row] = summarise(runs)
+  assert (row["device"], row["commit"]) == ("a CPU", "1, 2")
+
+
+def test_rows_are_in_order_and_do_not_depend_on_that_of_the_runs():
+  runs = [
+    run_of(distortion=distortion, recipe=recipe, model=model, transform=None)
+    for distortion in ("r", "rts")
+    for recipe in ("adamw", "paper")
+    for model in ("cnn", "fcn")
+  ]
+  rows = summarise(runs)
+  assert rows == summarise(runs[::-1])
+  found = [(row["distortion"], row["recipe"], row["model"]) for row in rows]
+  assert found == sorted(found)
+
+
+# The table.
+
+
+def cells(line):
+  return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_markdown_shows_our_error_beside_the_paper_s():
+  header, rule, line = to_markdown(summarise([run_of()])).splitlines()
+  assert len(cells(header)) == len(cells(rule)) == len(cells(line))
+  assert set(rule) == {"|", "-"}
+  row = dict(zip(cells(header), cells(line), strict=True))
+  assert row["test error % (95 % interval)"] == "**0.80** (0.64 to 0.99)"
+  assert row["paper %"] == str(PAPER["r", "st_cnn", "affine"]) == "0.7"
+  assert row["parameters"] == "116,696"
+  assert row["model"] == "st_cnn affine"
+  assert row["time a run"] == "120 s, a CPU"
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [{"dataset": "mnist_5k"}, {"distortion": "none"}, {"transform": "tps"}],
+)
+def test_the_paper_s_figure_stands_beside_the_same_task_alone(fields):
+  header, _, line = to_markdown(summarise([run_of(**fields)])).splitlines()
+  assert dict(zip(cells(header), cells(line), strict=True))["paper %"] == ""
+
+
+def test_a_model_without_transformer_is_named_alone():
+  rows = summarise([run_of(model="cnn", transform=None)])
+  line = to_markdown(rows).splitlines()[-1]
+  assert cells(line)[2] == "cnn"
+  assert "| 1.2 |" in line
+
+
+# Adding.
+
+
+def test_add_appends_to_the_file_of_the_experiment(tmp_path):
+  folder = tmp_path / "results"
+  first = workdir_of(tmp_path / "a", seed=0)
+  second = workdir_of(tmp_path / "b", seed=1)
+  third = workdir_of(tmp_path / "c", experiment="quickstart")
+  assert add([first], folder) == [folder / "mnist.jsonl"]
+  files = add([second, third], folder)
+  assert files == [folder / "mnist.jsonl", folder / "quickstart.jsonl"]
+  assert read([folder / "mnist.jsonl"]) == [run_of(seed=0), run_of(seed=1)]
+  assert read([folder / "quickstart.jsonl"]) == [
+    run_of(experiment="quickstart")
+  ]
+
+
+def test_add_refuses_a_duplicate_and_adds_nothing(tmp_path):
+  folder = tmp_path / "results"
+  first = workdir_of(tmp_path / "a")
+  add([first], folder)
+  before = (folder / "mnist.jsonl").read_bytes()
+  fresh = workdir_of(tmp_path / "b", seed=1)
+  same = workdir_of(tmp_path / "c", error=0.5, commit="another")
+  for paths in ([fresh, same], [fresh, fresh], [same]):
+    with pytest.raises(ValueError, match="already holds a run of st_cnn on r"):
+      add(paths, folder)
+    assert (folder / "mnist.jsonl").read_bytes() == before
+
+
+def test_add_keeps_a_run_on_another_device(tmp_path):
+  folder = tmp_path / "results"
+  add([workdir_of(tmp_path / "a")], folder)
+  add([workdir_of(tmp_path / "b", device="a GPU")], folder)
+  assert len(read([folder])) == 2
+
+
+def test_add_refuses_an_unfinished_run_and_adds_nothing(tmp_path):
+  folder = tmp_path / "results"
+  finished = workdir_of(tmp_path / "a")
+  with pytest.raises(FileNotFoundError, match="must be a finished run"):
+    add([finished, unfinished(tmp_path / "b")], folder)
+  assert not list(folder.iterdir())
+
+
+# The command line.
+
+
+def test_json_rows_have_exactly_these_keys(tmp_path, capsys):
+  path = write_lines(
+    tmp_path / "a.jsonl", run_of(), run_of(model="cnn", transform=None)
+  )
+  main(["--json", str(path)])
+  rows = json.loads(capsys.readouterr().out)
+  assert [list(row) for row in rows] == [KEYS, KEYS]
+  assert rows == summarise(read([path]))
+
+
+def test_main_prints_the_table_of_paths(tmp_path, capsys):
+  workdir = workdir_of(tmp_path / "a")
+  main([str(workdir)])
+  assert capsys.readouterr().out == to_markdown(summarise([run_of()])) + "\n"
+
+
+def test_main_takes_the_folder_results_by_default(
+  tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  workdir = workdir_of(tmp_path / "a")
+  main(["--add", str(workdir)])
+  assert "mnist.jsonl" in capsys.readouterr().out
+  main([])
+  assert capsys.readouterr().out == to_markdown(summarise([run_of()])) + "\n"
+
+
+def test_main_says_what_is_wrong_in_a_line(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  for argv in ([], ["nowhere"], ["--add", "nowhere"]):
+    with pytest.raises(SystemExit) as caught:
+      main(argv)
+    assert str(caught.value).startswith("Error: `path` must be")
+  with pytest.raises(SystemExit, match="2"):
+    main(["--add"])
+  assert "--add needs workdirs" in capsys.readouterr().err
+
+
+# What the repository says.
+
+
+def test_readme_and_results_agree():
+  """`python -m stn.results` prints what stands between the two lines."""
+  if not list((ROOT / "results").glob("*.jsonl")):
+    pytest.skip("no results/*.jsonl yet")
+  text = (ROOT / "README.md").read_text()
+  start, end = "<!-- results -->", "<!-- /results -->"
+  assert text.count(start) == text.count(end) == 1
+  table = text.partition(start)[2].partition(end)[0].strip()
+  assert table == to_markdown(summarise(read([ROOT / "results"])))
