@@ -3,12 +3,13 @@ import itertools
 import json
 import math
 import pathlib
+import re
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, mnist
 from stn import data, models
 from stn.training import optim, train_and_evaluate
 
@@ -19,17 +20,22 @@ NAMES = sorted(
   if path.stem not in ("common", "__init__")
 )
 
-# What stands after the colon of --config: names and the values that a
-# config's docstrings promise. The first of each is the default.
+OTHERS = sorted(set(models.MODELS) - {"st_cnn"})
+# Those that its docstring promises, so that a new one is tested too.
+RECIPES = sorted(set(re.findall(r"recipe=(\w+)", mnist.__doc__ or "")))
+
+# What stands after the colon of --config: names and values; all combinations
+# are tested. The first of each is the default.
 VARIANTS = {
   "mnist": {
     "distortion": ["r", "rts", "none"],
-    "model": ["st_cnn", *sorted(set(models.MODELS) - {"st_cnn"})],
-    "recipe": ["adamw", "long", "paper"],
+    "model": ["st_cnn", *OTHERS],
+    "recipe": RECIPES,
     "transform": ["affine"],
+    "size": ["117k"],
   },
   "quickstart": {
-    "model": ["st_cnn", *sorted(set(models.MODELS) - {"st_cnn"})],
+    "model": ["st_cnn", *OTHERS],
     "transform": ["affine"],
   },
 }
@@ -44,6 +50,8 @@ def variants():
     for values in itertools.product(*choices.values()):
       pairs = zip(choices, values, strict=True)
       yield name, ",".join(f"{key}={value}" for key, value in pairs)
+  yield "mnist", "model=cnn,size=400k"
+  yield "mnist", "model=st_cnn,size=400k"
 
 
 def flat(config, prefix=""):
@@ -59,6 +67,7 @@ def flat(config, prefix=""):
 
 def test_every_config_has_a_row_here():
   assert set(VARIANTS) == set(NAMES)
+  assert {"adamw", "paper"} <= set(RECIPES)
 
 
 @pytest.mark.parametrize(("name", "arg"), list(variants()))
@@ -85,6 +94,7 @@ def test_a_config_says_what_was_asked_for(name, arg):
     "recipe": config.recipe,
     "transform": config.model.transform,
   }
+  asked.pop("size", None)
   assert {key: places[key] for key in asked} == asked
 
 
@@ -115,7 +125,7 @@ def test_a_config_is_fresh_and_goes_through_json(name):
   assert json.loads(other.to_json())["experiment"] == other.experiment
 
 
-@pytest.mark.parametrize("recipe", VARIANTS["mnist"]["recipe"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_differ_in_their_settings_alone(recipe):
   """Models, data and its splits are the same, so that errors compare."""
   config = get_config("mnist", f"recipe={recipe}")
@@ -149,9 +159,13 @@ def test_a_wrong_argument_lists_the_names(name, arg):
   assert repr(arg.split(",")[-1]) in str(caught.value)
 
 
-def test_a_wrong_recipe_lists_the_recipes():
-  with pytest.raises(ValueError, match="adamw, long or paper; got 'fast'"):
-    get_config("mnist", "recipe=fast")
+@pytest.mark.parametrize(
+  ("name", "values"), [("recipe", RECIPES), ("size", ["117k", "400k"])]
+)
+def test_a_wrong_value_lists_the_values(name, values):
+  with pytest.raises(ValueError, match=f"`{name}` .* got 'fast'") as caught:
+    get_config("mnist", f"{name}=fast")
+  assert all(value in str(caught.value) for value in values)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,7 +78,8 @@ def test_masked_examples_do_not_count(filling):
   logits, labels = batch(12)
   mask = np.arange(12) % 3 > 0
   filled = jnp.where(mask[:, None], logits, filling)
-  masked = sums_of(filled, labels, jnp.asarray(mask))
+  # Eagerly: XLA makes a choice of a product with a mask, and hides its NaN.
+  masked = classification_sums(filled, labels, jnp.asarray(mask))
   expected = sums_of(logits[mask], labels[mask])
   for name, value in expected.items():
     np.testing.assert_allclose(masked[name], value, rtol=1e-6, err_msg=name)

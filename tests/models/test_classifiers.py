@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import random_image
 
-from configs.mnist import FEATURES
+from configs.mnist import FEATURES, FEATURES_400K
 from stn.models import CNN, FCN, MODELS, create_model
 
 # model -> numbers of parameters with the widths of configs/mnist.py, for images
@@ -38,6 +38,15 @@ def test_the_table_has_every_model():
 def test_number_of_parameters(name, size):
   _, params = shapes(name, size)
   assert sum(x.size for x in jax.tree.leaves(params)) == PARAMS[name][size]
+
+
+@pytest.mark.parametrize("name", FEATURES_400K)
+def test_number_of_parameters_of_the_larger_models(name):
+  model = create_model(name, 10, features=FEATURES_400K[name])
+  x = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
+  params = jax.eval_shape(model.init, jax.random.key(0), x)
+  count = sum(x.size for x in jax.tree.leaves(params))
+  assert abs(count - 400_000) < 0.01 * 400_000
 
 
 @SIZE
