@@ -41,7 +41,7 @@ quickstart: $(VENV)/.installed-demo
 	@echo "Curves:            $(RUNS)/quickstart/*/metrics.jsonl (and tensorboard/)"
 	@echo "Try next:          $(BIN)/python eval.py --workdir=$(RUNS)/quickstart/st_cnn --pictures"
 	@echo "                   $(BIN)/python train.py --config=configs/quickstart.py \\"
-	@echo "                     --config.optim.localisation_lr=1 --workdir=$(RUNS)/faster_st"
+	@echo "                     --config.data.distortion=rts --workdir=$(RUNS)/rts"
 	@echo "Full MNIST:        see 'Experiments' in README.md"
 
 test: $(VENV)/.installed-dev

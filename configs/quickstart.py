@@ -21,7 +21,8 @@ def get_config(arg: str = ""):
   config.model.name = args["model"]
   config.model.transform = args["transform"]
   config.model.features = FEATURES["r"].get(args["model"], ())
-  config.num_epochs = 40.0
+  config.optim.localisation_lr = 1.0
+  config.num_epochs = 30.0
   config.log_every = 100
   config.eval_every = 250
   return config.lock()

@@ -12,6 +12,7 @@ from stn import grids
 
 # Okabe and Ito's colours, told apart with any colour vision.
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
+_OUTSIDE = "#D9D9D9"
 _OUTLINES = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 
 
@@ -50,6 +51,7 @@ def _show(axes, image: np.ndarray) -> None:
   image = image if image.shape[-1] == 3 else image[..., 0]
   axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
   axes.set(xticks=[], yticks=[])
+  axes.spines[:].set_visible(False)
 
 
 def panel(
@@ -113,7 +115,12 @@ def panel(
         grid_of_axes[1 + k, n],
         warped[..., k * channels : (k + 1) * channels],
       )
-    top.set(xlim=(-0.5, size[1] - 0.5), ylim=(size[0] - 0.5, -0.5))
+    # Room around the input for what is looked at outside of it.
+    x, y = (0.2 * n if transformers else 0 for n in reversed(size))
+    top.set(
+      xlim=(-0.5 - x, size[1] - 0.5 + x), ylim=(size[0] - 0.5 + y, -0.5 - y)
+    )
+    top.set_facecolor(_OUTSIDE)
     answer, truth = int(np.argmax(logits[n])), int(labels[n])
     right = answer == truth
     grid_of_axes[-1, n].set_xlabel(
