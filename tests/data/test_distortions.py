@@ -146,7 +146,9 @@ def test_turn_then_move():
 def test_a_larger_canvas_adds_a_frame():
   image = random_image(8, 10, 1)
   theta = similarity_theta(0.0, 1.0, jnp.zeros(2), (8, 10), (12, 16))
-  framed = stn.spatial_transform(image, theta, output_size=(12, 16))
+  framed = jax.jit(stn.spatial_transform, static_argnames="output_size")(
+    image, theta, output_size=(12, 16)
+  )
   expected = np.pad(image, [(2, 2), (3, 3), (0, 0)])
   np.testing.assert_allclose(framed, expected, atol=1e-5)
 
