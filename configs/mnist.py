@@ -55,11 +55,13 @@ def get_config(arg: str = ""):
   config.data.validation_size = 5000
   config.model.name = args["model"]
   config.model.transform = args["transform"]
-  if args["size"] not in ("117k", "400k"):
-    raise ValueError(f"`size` must be 117k or 400k; got {args['size']!r}.")
   widths = FEATURES.get(args["distortion"], {})
   if args["size"] == "400k":
+    if args["model"] not in FEATURES_400K or args["distortion"] == "rts":
+      raise ValueError("`size=400k` is for cnn and st_cnn on 28x28 pixels.")
     widths = FEATURES_400K
+  elif args["size"] != "117k":
+    raise ValueError(f"`size` must be 117k or 400k; got {args['size']!r}.")
   config.model.features = widths.get(args["model"], ())
   config.recipe = args["recipe"]
   config.log_every = 100

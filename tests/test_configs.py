@@ -203,3 +203,11 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   monitor = "validation" if config.data.validation_size else "test"
   assert kinds[:3] == [(0, monitor), (1, "train"), (1, monitor)]
   assert (result["step"], "test") in kinds
+
+
+@pytest.mark.parametrize(
+  "arg", ["size=400k,model=fcn", "size=400k,distortion=rts", "size=1m"]
+)
+def test_a_size_that_there_is_not_is_refused(arg):
+  with pytest.raises(ValueError, match="`size"):
+    mnist.get_config(arg)
