@@ -8,6 +8,7 @@ arrangement, so they know nothing of images and grids.
 from stn.transforms.affine import affine, apply_affine
 from stn.transforms.base import Transform
 from stn.transforms.families import TRANSFORMS, get_transform
+from stn.transforms.lattice import bspline, flow
 from stn.transforms.projective import projective
 from stn.transforms.similarity import (
   attention,
@@ -16,6 +17,7 @@ from stn.transforms.similarity import (
   similarity,
   translation,
 )
+from stn.transforms.tps import tps
 
 __all__ = [
   "TRANSFORMS",
@@ -23,10 +25,13 @@ __all__ = [
   "affine",
   "apply_affine",
   "attention",
+  "bspline",
+  "flow",
   "get_transform",
   "projective",
   "rigid",
   "rotation",
   "similarity",
+  "tps",
   "translation",
 ]

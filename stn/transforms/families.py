@@ -6,6 +6,7 @@ from collections.abc import Callable
 from stn._checks import check_choice
 from stn.transforms.affine import affine
 from stn.transforms.base import Transform
+from stn.transforms.lattice import bspline, flow
 from stn.transforms.projective import projective
 from stn.transforms.similarity import (
   attention,
@@ -14,14 +15,18 @@ from stn.transforms.similarity import (
   similarity,
   translation,
 )
+from stn.transforms.tps import tps
 
 TRANSFORMS: dict[str, Callable[..., Transform]] = {
   "affine": affine,
   "attention": attention,
+  "bspline": bspline,
+  "flow": flow,
   "projective": projective,
   "rigid": rigid,
   "rotation": rotation,
   "similarity": similarity,
+  "tps": tps,
   "translation": translation,
 }
 
