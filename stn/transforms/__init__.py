@@ -8,7 +8,9 @@ arrangement, so they know nothing of images and grids.
 from stn.transforms.affine import affine, apply_affine
 from stn.transforms.base import Transform
 from stn.transforms.families import TRANSFORMS, get_transform
+from stn.transforms.fit import theta_from_points
 from stn.transforms.lattice import bspline, flow
+from stn.transforms.matrices import compose, from_matrix, invert, to_matrix
 from stn.transforms.projective import projective
 from stn.transforms.similarity import (
   attention,
@@ -26,12 +28,17 @@ __all__ = [
   "apply_affine",
   "attention",
   "bspline",
+  "compose",
   "flow",
+  "from_matrix",
   "get_transform",
+  "invert",
   "projective",
   "rigid",
   "rotation",
   "similarity",
+  "theta_from_points",
+  "to_matrix",
   "tps",
   "translation",
 ]
