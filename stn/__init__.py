@@ -19,7 +19,16 @@ from stn.sampling import (
   Kernel,
   grid_sample,
 )
-from stn.transforms import TRANSFORMS, Transform, get_transform
+from stn.transforms import (
+  TRANSFORMS,
+  Transform,
+  compose,
+  from_matrix,
+  get_transform,
+  invert,
+  theta_from_points,
+  to_matrix,
+)
 from stn.warp import spatial_transform
 
 __version__ = "0.1.0"
@@ -32,11 +41,16 @@ __all__ = [
   "Kernel",
   "Transform",
   "affine_grid",
+  "compose",
+  "from_matrix",
   "get_transform",
   "grid_sample",
+  "invert",
   "normalised_to_pixel",
   "pixel_to_normalised",
   "regular_grid",
   "spatial_transform",
+  "theta_from_points",
+  "to_matrix",
   "transform_grid",
 ]

@@ -49,12 +49,21 @@ def apply_affine(
     theta.shape == (d * (d + 1),),
     f" for points of {d} coordinates",
   )
-  matrix = theta.reshape(d, d + 1)
-  rows = [
-    sum((matrix[i, j] * points[..., j] for j in range(d)), matrix[i, d])
-    for i in range(d)
+  return jnp.stack(homogeneous_rows(theta.reshape(d, d + 1), points), axis=-1)
+
+
+def homogeneous_rows(matrix: jax.Array, points: jax.Array) -> list:
+  """Each row of [A | t] times (points, 1), with the sums written out."""
+  d = points.shape[-1]
+  return [
+    sum((row[j] * points[..., j] for j in range(d)), row[d]) for row in matrix
   ]
-  return jnp.stack(rows, axis=-1)
+
+
+def to_square(rows: jax.Array) -> jax.Array:
+  """[A | t], (d, d + 1), as a homogeneous matrix (d + 1, d + 1)."""
+  d = len(rows)
+  return jnp.concatenate([rows, jnp.eye(1, d + 1, d, dtype=rows.dtype)])
 
 
 def affine(ndim: int = 2) -> Transform:
@@ -70,5 +79,10 @@ def affine(ndim: int = 2) -> Transform:
     >>> affine(ndim=3).num_params
     12
   """
-  identity = np.eye(ndim, ndim + 1, dtype=np.float32).reshape(-1)
-  return Transform(identity=identity, apply=apply_affine)
+  shape = (ndim, ndim + 1)
+  return Transform(
+    identity=np.eye(*shape, dtype=np.float32).reshape(-1),
+    apply=apply_affine,
+    matrix=lambda theta: to_square(jnp.reshape(theta, shape)),
+    linear=True,
+  )

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike
+
+from stn._checks import as_coordinates, check_shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,12 +19,35 @@ class Transform:
     apply: the pure function `(theta, points) -> points`: theta (P,), points
       (..., d) in (x, y, z) order; it returns the source point of every target
       point, and for the identity returns the points bit by bit.
+    matrix: for a family of projective maps, theta -> the homogeneous matrix
+      (d + 1, d + 1) that acts as `apply` does; otherwise None.
+    linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
+      of first degree in theta. Then `theta_from_points` can fit it.
   """
 
   identity: np.ndarray
   apply: Callable[..., jax.Array]
+  matrix: Callable[..., jax.Array] | None = None
+  linear: bool = False
 
   @property
   def num_params(self) -> int:
     """How many numbers theta has: P."""
     return self.identity.size
+
+
+def as_arguments(
+  theta: ArrayLike, points: ArrayLike, num_params: int, ndim: int
+) -> tuple[jax.Array, jax.Array]:
+  """The arguments of `apply` as arrays of theta's dtype, or an error."""
+  theta = as_coordinates("theta", theta)
+  points = as_coordinates("points", points).astype(theta.dtype)
+  check_shape("theta", theta, f"({num_params},)", theta.shape == (num_params,))
+  check_shape(
+    "points",
+    points,
+    f"(..., {ndim})",
+    points.ndim > 0 and points.shape[-1] == ndim,
+    f" for a transform in {ndim} dimensions",
+  )
+  return theta, points

@@ -1,0 +1,65 @@
+"""What the families that move control points have in common.
+
+Theta holds a displacement of every control point, (K, d) row by row: dx, dy, dz
+of the first, then of the second. Control points on a regular lattice are in the
+order of an image's pixels: x changes fastest. The displacement of any other
+point is a linear function of these, so zeros are the identity, exactly.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stn.transforms.base import Transform, as_arguments
+
+
+def displacement(
+  basis: Callable[[jax.Array], jax.Array],
+  num_points: int,
+  ndim: int,
+  coefficients: np.ndarray | None = None,
+) -> Transform:
+  """The family p -> p + basis(p) C theta.
+
+  The basis depends on the points alone: under a `vmap` over theta it is
+  computed once for the whole batch.
+
+  Args:
+    basis: points (N, d) -> (N, M).
+    num_points: control points, K.
+    ndim: dimensions of the space, d.
+    coefficients: C (M, K); None if M = K and C is the unit matrix.
+
+  Returns:
+    The family; theta has K d numbers.
+  """
+  identity = np.zeros(num_points * ndim, np.float32)
+
+  def apply(theta, points):
+    theta, points = as_arguments(theta, points, identity.size, ndim)
+    weights = theta.reshape(num_points, ndim)
+    if coefficients is not None:
+      c = jnp.asarray(coefficients, theta.dtype)
+      weights = jnp.matmul(c, weights, precision="highest")
+    flat = points.reshape(-1, ndim)
+    moved = flat + jnp.matmul(basis(flat), weights, precision="highest")
+    return moved.reshape(points.shape)
+
+  return Transform(identity=identity, apply=apply, linear=True)
+
+
+def lattice_size(
+  name: str, size: int | Sequence[int], ndim: int, least: int
+) -> tuple[int, ...]:
+  """One number for every axis, in the image's order, from one or one each."""
+  sizes = tuple(size) if isinstance(size, Sequence) else (size,) * ndim
+  sizes = tuple(map(operator.index, sizes))
+  if len(sizes) != ndim or min(sizes) < least:
+    raise ValueError(
+      f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
+      f"got {size!r}."
+    )
+  return sizes

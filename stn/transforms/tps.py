@@ -1,0 +1,117 @@
+"""The thin plate spline, and its kin on lines and in space."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from stn.transforms.base import Transform
+from stn.transforms.displacement import displacement, lattice_size
+
+
+def _basis(points, centres, xp):
+  """Radial terms, 1, and coordinates: (N, d), (K, d) -> (N, K + 1 + d).
+
+  The radial terms are the fundamental solutions of the biharmonic equation, up
+  to a factor: |r|^3 on a line, r^2 log(r) in the plane, -r in space. Their
+  derivatives of first and second order are finite at r = 0, where the argument
+  of the root or logarithm is replaced before its derivative is taken.
+  """
+  delta = points[:, None] - centres[None]
+  square = (delta * delta).sum(-1)
+  positive = square > 0
+  safe = xp.where(positive, square, 1)
+  radial = {
+    1: lambda: square * xp.where(positive, xp.sqrt(safe), 0),
+    2: lambda: square * xp.log(safe) / 2,
+    3: lambda: -xp.where(positive, xp.sqrt(safe), 0),
+  }[points.shape[-1]]()
+  return xp.concatenate([radial, xp.ones_like(points[:, :1]), points], 1)
+
+
+def _coefficients(centres: np.ndarray, ridge: float) -> np.ndarray:
+  """The matrix from displacements of the centres to weights of the basis.
+
+  It solves, once and in float64, the system of Bookstein (1989), eq. 1: the
+  spline takes the displacements at the centres, and its radial part is
+  orthogonal to affine functions.
+  """
+  k, d = centres.shape
+  top = _basis(centres, centres, np)
+  top[:, :k] += ridge * np.eye(k)
+  bottom = np.concatenate([top[:, k:].T, np.zeros((d + 1, d + 1))], axis=1)
+  system = np.concatenate([top, bottom])
+  solution, _, rank, _ = np.linalg.lstsq(system, np.eye(k + d + 1, k))
+  if rank < len(system) and not ridge:
+    flat = {1: "one place", 2: "one line", 3: "one plane"}[d]
+    raise ValueError(
+      "`control_points` must be distinct and not all in "
+      f"{flat}, or `ridge` positive; got {k} points."
+    )
+  return solution
+
+
+def tps(
+  ndim: int = 2,
+  *,
+  num_control_points: int | Sequence[int] = 4,
+  control_points: ArrayLike | None = None,
+  ridge: float = 0.0,
+) -> Transform:
+  """The thin plate spline: d parameters for each of K control points.
+
+  Control point c_k looks at c_k + theta_k, and all other points follow with
+  the least bending. The paper's spline is the default: K = 16 control points,
+  on a regular 4 x 4 lattice from corner to corner, 32 parameters.
+
+  Args:
+    ndim: dimensions of the space, 1, 2 or 3.
+    num_control_points: of a regular lattice over [-1, 1], along every axis, or
+      along each in the image's order (rows, then columns).
+    control_points: (K, ndim) in (x, y, z) order, in place of the lattice.
+    ridge: 0 interpolates the displacements; more smoothes them, and allows for
+      control points that coincide or lie on a line.
+
+  Returns:
+    The family; theta is the displacements (K, d) row by row, zeros the
+    identity. Outside of the control points the spline tends to affine.
+
+  Raises:
+    ValueError: if the control points do not determine a spline, or an option is
+      out of range.
+
+  Example:
+    >>> corners = jnp.array([[-1., -1.], [1., -1.], [-1., 1.], [1., 1.]])
+    >>> family = tps(control_points=corners)
+    >>> theta = jnp.zeros((4, 2)).at[3].set(0.5).reshape(-1)
+    >>> family.apply(theta, jnp.array([[1., 1.], [1., -1.], [0., 0.]])).round(4)
+    Array([[ 1.5  ,  1.5  ],
+           [ 1.   , -1.   ],
+           [ 0.125,  0.125]], dtype=float32)
+
+  References:
+    F. L. Bookstein, Principal Warps: Thin-Plate Splines and the Decomposition
+    of Deformations, PAMI 1989.
+  """
+  if not ridge >= 0:
+    raise ValueError(f"`ridge` must be 0 or more; got {ridge!r}.")
+  if control_points is None:
+    size = lattice_size("num_control_points", num_control_points, ndim, 2)
+    axes = [np.linspace(-1, 1, n) for n in size]
+    centres = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+    centres = centres.reshape(-1, ndim)
+  else:
+    centres = np.asarray(control_points, np.float64)
+    if centres.ndim != 2 or centres.shape[1] != ndim or not len(centres):
+      raise ValueError(
+        f"`control_points` must have shape (K, {ndim}); got {centres.shape}."
+      )
+
+  def basis(points: jax.Array) -> jax.Array:
+    return _basis(points, jnp.asarray(centres, points.dtype), jnp)
+
+  return displacement(
+    basis, len(centres), ndim, coefficients=_coefficients(centres, ridge)
+  )

@@ -1,0 +1,174 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import stn
+
+LINEAR = {
+  "affine": {},
+  "attention": {},
+  "translation": {},
+  "projective": {},
+  "tps": {"num_control_points": 3},
+  "flow": {"size": 3},
+  "bspline": {"num_control_points": 4},
+}
+EACH = pytest.mark.parametrize("name", LINEAR)
+
+
+def uniform(*shape, seed=0, size=1.0, dtype=np.float64):
+  return np.random.default_rng(seed).uniform(-size, size, shape).astype(dtype)
+
+
+def nearby(family, **options):
+  return family.identity + uniform(family.num_params, size=0.2, **options)
+
+
+def test_the_table_says_which_are_linear():
+  assert {n for n in stn.TRANSFORMS if stn.get_transform(n).linear} == {*LINEAR}
+
+
+@EACH
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_exact_pairs_give_the_exact_theta(name, d, x64):
+  family = stn.get_transform(name, ndim=d, **LINEAR[name])
+  theta, source = nearby(family), uniform(300, d, seed=1)
+  target = family.apply(theta, source)
+  fitted = jax.jit(functools.partial(stn.theta_from_points, family))(
+    source, target
+  )
+  np.testing.assert_allclose(fitted, theta, atol=1e-8)
+
+
+@EACH
+def test_float32_is_enough(name):
+  family = stn.get_transform(name, **LINEAR[name])
+  theta = nearby(family, seed=2).astype(np.float32)
+  source = uniform(60, 2, seed=3, dtype=np.float32)
+  target = family.apply(theta, source)
+  fitted = stn.theta_from_points(family, source, target)
+  assert fitted.dtype == jnp.float32
+  np.testing.assert_allclose(family.apply(fitted, source), target, atol=2e-5)
+
+
+def test_four_corners_determine_a_homography():
+  source = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
+  target = source + uniform(4, 2, size=0.3, dtype=np.float32)
+  theta = stn.theta_from_points("projective", source, target)
+  moved = stn.get_transform("projective").apply(theta, source)
+  np.testing.assert_allclose(moved, target, atol=1e-5)
+
+
+def test_affine_is_least_squares(x64):
+  source, target = uniform(20, 2), uniform(20, 2, seed=1)
+  design = np.append(source, np.ones((20, 1)), 1)
+  expected = np.linalg.lstsq(design, target, rcond=None)[0].T.ravel()
+  fitted = stn.theta_from_points("affine", source, target)
+  np.testing.assert_allclose(fitted, expected, atol=1e-10)
+
+
+@EACH
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_the_error_is_least_for_noisy_pairs(name, ridge, x64):
+  """Its gradient is zero; projective errors are times their denominators."""
+  family = stn.get_transform(name, **LINEAR[name])
+  source = uniform(60, 2, seed=1)
+  target = family.apply(nearby(family), source) + uniform(60, 2, size=0.1)
+  identity = family.identity.astype(np.float64)
+
+  @jax.jit
+  @jax.grad
+  def slope(theta):
+    error = family.apply(theta, source) - target
+    if name == "projective":
+      error *= 1 + (source * theta[None, -2:]).sum(-1, keepdims=True)
+    return (error**2).sum() + ridge * ((theta - identity) ** 2).sum()
+
+  fitted = stn.theta_from_points(family, source, target, ridge=ridge)
+  np.testing.assert_allclose(slope(fitted), 0, atol=1e-8)
+
+
+def test_a_ridge_allows_for_few_pairs():
+  source = np.zeros((1, 2), np.float32)
+  theta = stn.theta_from_points("tps", source, source + 0.1, ridge=1e-4)
+  moved = stn.get_transform("tps").apply(theta, source)
+  np.testing.assert_allclose(moved, source + 0.1, atol=1e-3)
+
+
+def test_points_in_one_place_do_not_determine_a_map():
+  theta = stn.theta_from_points("affine", POINTS, POINTS + 1)
+  assert not np.isfinite(theta).all()
+
+
+@pytest.mark.parametrize("name", ["affine", "projective", "tps"])
+def test_gradients(name, x64):
+  """Symmetric points too: a singular value twice is no matter to QR."""
+  family = stn.get_transform(name, **LINEAR[name])
+  axis = np.linspace(-1, 1, 3)
+  source = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+  target = source + uniform(9, 2, size=0.1)
+  fit = jax.jit(functools.partial(stn.theta_from_points, family))
+  order = 1 if name == "tps" else 2  # its kernel has no third derivative
+  check_grads(
+    fit,
+    (source + 0.01 * uniform(9, 2, seed=5), target),
+    order=order,
+    modes=("rev",),
+  )
+  for gradient in jax.grad(lambda *pairs: fit(*pairs).sum(), (0, 1))(
+    source, target
+  ):
+    assert np.isfinite(gradient).all()
+
+
+def test_vmap_is_a_loop():
+  source, target = uniform(2, 3, 6, 2, dtype=np.float32)
+  fit = functools.partial(stn.theta_from_points, "affine")
+  for got, s, t in zip(
+    jax.vmap(fit)(source, target), source, target, strict=True
+  ):
+    np.testing.assert_allclose(got, fit(s, t), atol=1e-4)
+
+
+# Bad arguments.
+
+POINTS = np.zeros((4, 2), np.float32)
+
+
+def test_the_family_is_linear(own_errors):
+  with pytest.raises(
+    ValueError, match="`transform` must be linear in theta; got 'rigid'"
+  ):
+    stn.theta_from_points("rigid", POINTS, POINTS)
+
+
+def test_there_are_enough_pairs(own_errors):
+  with pytest.raises(
+    ValueError, match="`source` must have at least 3 points for 6 parameters"
+  ):
+    stn.theta_from_points("affine", POINTS[:2], POINTS[:2])
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 4), (1, 4, 2)])
+def test_points_have_a_shape(own_errors, shape):
+  with pytest.raises(ValueError, match=r"`source` must have shape \(n, d\)"):
+    stn.theta_from_points("affine", jnp.zeros(shape), jnp.zeros(shape))
+
+
+def test_points_are_pairs(own_errors):
+  with pytest.raises(ValueError, match=r"`target` must have shape \(4, 2\)"):
+    stn.theta_from_points("affine", POINTS, POINTS[:3])
+
+
+def test_the_ridge_is_not_negative(own_errors):
+  with pytest.raises(ValueError, match="`ridge` must be 0 or more; got -1"):
+    stn.theta_from_points("affine", POINTS, POINTS, ridge=-1.0)
+
+
+def test_points_are_floating(own_errors):
+  with pytest.raises(TypeError, match="`source` must have a floating dtype"):
+    stn.theta_from_points("affine", POINTS.astype(np.int32), POINTS)
