@@ -49,7 +49,7 @@ def get_base() -> ConfigDict:
 
   config.model = model = ConfigDict()
   model.name = "st_cnn"  # fcn, cnn, st_fcn, st_cnn
-  model.transform = "affine"  # of the spatial transformer
+  model.transform = "affine"  # of the spatial transformer: docs/transforms.md
   model.features = ()  # widths of the classifier's hidden layers
   model.output_size = ()  # of the spatial transformer; (): that of its input
   model.num_transformers = 1  # in parallel

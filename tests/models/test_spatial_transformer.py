@@ -419,3 +419,23 @@ def test_conv_localisation_says_the_smallest_map(options, smallest):
     )
     with pytest.raises(ValueError, match=match):
       shape(*size)
+
+
+@pytest.mark.parametrize("family", sorted(stn.TRANSFORMS))
+def test_every_family_can_learn_from_its_start(family):
+  images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+  module = SpatialTransformer(FCLocalisation((4,)), transform=family)
+  variables = module.init(jax.random.key(1), images)
+
+  @jax.jit
+  def run(variables):
+    def loss(variables):
+      warped, _ = module.apply(variables, images)
+      return (warped**2).sum()
+
+    return jax.grad(loss)(variables)
+
+  grads = run(variables)
+  bias = grads["params"]["localisation_head"]["bias"]
+  assert np.isfinite(bias).all()
+  assert bias.any()
