@@ -24,6 +24,12 @@ def uniform(*shape, seed=0, size=1.0, dtype=np.float64):
   return np.random.default_rng(seed).uniform(-size, size, shape).astype(dtype)
 
 
+def fit(transform, source, target, **options):
+  """Compiled."""
+  call = functools.partial(stn.theta_from_points, transform, **options)
+  return jax.jit(call)(source, target)
+
+
 def nearby(family, **options):
   return family.identity + uniform(family.num_params, size=0.2, **options)
 
@@ -38,9 +44,7 @@ def test_exact_pairs_give_the_exact_theta(name, d, x64):
   family = stn.get_transform(name, ndim=d, **LINEAR[name])
   theta, source = nearby(family), uniform(300, d, seed=1)
   target = family.apply(theta, source)
-  fitted = jax.jit(functools.partial(stn.theta_from_points, family))(
-    source, target
-  )
+  fitted = fit(family, source, target)
   np.testing.assert_allclose(fitted, theta, atol=1e-8)
 
 
@@ -50,7 +54,7 @@ def test_float32_is_enough(name):
   theta = nearby(family, seed=2).astype(np.float32)
   source = uniform(60, 2, seed=3, dtype=np.float32)
   target = family.apply(theta, source)
-  fitted = stn.theta_from_points(family, source, target)
+  fitted = fit(family, source, target)
   assert fitted.dtype == jnp.float32
   np.testing.assert_allclose(family.apply(fitted, source), target, atol=2e-5)
 
@@ -58,7 +62,7 @@ def test_float32_is_enough(name):
 def test_four_corners_determine_a_homography():
   source = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
   target = source + uniform(4, 2, size=0.3, dtype=np.float32)
-  theta = stn.theta_from_points("projective", source, target)
+  theta = fit("projective", source, target)
   moved = stn.get_transform("projective").apply(theta, source)
   np.testing.assert_allclose(moved, target, atol=1e-5)
 
@@ -67,7 +71,7 @@ def test_affine_is_least_squares(x64):
   source, target = uniform(20, 2), uniform(20, 2, seed=1)
   design = np.append(source, np.ones((20, 1)), 1)
   expected = np.linalg.lstsq(design, target, rcond=None)[0].T.ravel()
-  fitted = stn.theta_from_points("affine", source, target)
+  fitted = fit("affine", source, target)
   np.testing.assert_allclose(fitted, expected, atol=1e-10)
 
 
@@ -88,19 +92,19 @@ def test_the_error_is_least_for_noisy_pairs(name, ridge, x64):
       error *= 1 + (source * theta[None, -2:]).sum(-1, keepdims=True)
     return (error**2).sum() + ridge * ((theta - identity) ** 2).sum()
 
-  fitted = stn.theta_from_points(family, source, target, ridge=ridge)
+  fitted = fit(family, source, target, ridge=ridge)
   np.testing.assert_allclose(slope(fitted), 0, atol=1e-8)
 
 
 def test_a_ridge_allows_for_few_pairs():
   source = np.zeros((1, 2), np.float32)
-  theta = stn.theta_from_points("tps", source, source + 0.1, ridge=1e-4)
+  theta = fit("tps", source, source + 0.1, ridge=1e-4)
   moved = stn.get_transform("tps").apply(theta, source)
   np.testing.assert_allclose(moved, source + 0.1, atol=1e-3)
 
 
 def test_points_in_one_place_do_not_determine_a_map():
-  theta = stn.theta_from_points("affine", POINTS, POINTS + 1)
+  theta = fit("affine", POINTS, POINTS + 1)
   assert not np.isfinite(theta).all()
 
 

@@ -12,8 +12,8 @@ import stn
 
 SIZES = {
   1: [(1,), (2,), (7,), (28,)],
-  2: [(1, 1), (2, 2), (7, 7), (28, 28), (5, 12), (1, 9)],
-  3: [(1, 1, 1), (2, 2, 2), (7, 7, 7), (28, 28, 28), (2, 7, 3)],
+  2: [(1, 1), (2, 2), (7, 12), (28, 28)],
+  3: [(1, 2, 7), (28, 28, 28)],
 }
 FAMILIES = [
   (name, ndim)
@@ -46,7 +46,8 @@ def test_points_outside_the_image_stay_too(name, ndim):
   rng = np.random.default_rng(ndim)
   points = rng.uniform(-3, 3, (50, ndim)).astype(np.float32)
   family = stn.get_transform(name, ndim=ndim)
-  np.testing.assert_array_equal(family.apply(family.identity, points), points)
+  moved = jax.jit(family.apply)(family.identity, points)
+  np.testing.assert_array_equal(moved, points)
 
 
 @EACH

@@ -31,9 +31,10 @@ class TestEveryFamily:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, shape).astype(np.float32)
     theta = family.identity + np.float32(0.1)
-    moved = family.apply(theta, points)
+    apply = jax.jit(family.apply)
+    moved = apply(theta, points)
     assert moved.shape == shape
-    one_by_one = [family.apply(theta, p) for p in points.reshape(-1, 2)]
+    one_by_one = [apply(theta, p) for p in points.reshape(-1, 2)]
     np.testing.assert_allclose(
       moved.reshape(-1, 2), np.reshape(one_by_one, (-1, 2)), atol=1e-6
     )
@@ -43,7 +44,7 @@ class TestEveryFamily:
     family = stn.get_transform(name)
     points = stn.regular_grid((300,))
     points = jnp.concatenate([points, points], -1)
-    moved = family.apply(jnp.asarray(family.identity, dtype), points)
+    moved = jax.jit(family.apply)(jnp.asarray(family.identity, dtype), points)
     assert moved.dtype == jnp.float32
     np.testing.assert_array_equal(moved, points)
 
