@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from stn import data, models
+from stn import data, models, visualise
 from stn.data.distortions import Distortion
 from stn.data.sources import get_split
 from stn.evaluate import Apply, draw_test_images, evaluate, make_eval_step
@@ -155,6 +155,15 @@ class Experiment:
       "labels": test.labels[index],
       "aux": aux,
     }
+
+  def draw(self, params: Any, title: str) -> np.ndarray | None:
+    """The picture of the examples; None if they are off, or not for us."""
+    if not self.config.num_pictures:
+      return None
+    examples = self.examples(params)  # all processes take part
+    if jax.process_index():
+      return None
+    return visualise.panel(**examples, title=title)
 
 
 def build(config: Any) -> Experiment:

@@ -1,8 +1,7 @@
-"""The training loop, and the evaluation of a run."""
+"""The training loop."""
 
 import collections
 import json
-import math
 import pathlib
 import signal
 import time
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import numpy as np
 
 from stn import visualise
 from stn.models import MODELS
@@ -134,18 +132,6 @@ def _next_stop(step: int, config: Any, num_steps: int) -> int:
   """The next step after which something happens but training."""
   periods = (config.log_every, config.eval_every, config.checkpoint_every)
   return min([num_steps, *(step // n * n + n for n in periods if n)])
-
-
-def _draw(
-  experiment: experiment_lib.Experiment, params: Any, title: str
-) -> np.ndarray | None:
-  """The picture of the fixed examples; None if pictures are off."""
-  if not experiment.config.num_pictures:
-    return None
-  examples = experiment.examples(params)
-  if jax.process_index():
-    return None
-  return visualise.panel(**examples, title=title)
 
 
 def _result(
@@ -276,8 +262,7 @@ def _train(
     metrics = experiment.evaluate(state.params, experiment.monitor)
     count_seconds()
     reporter.evaluation(step, experiment.monitor, metrics)
-    picture = _draw(
-      experiment,
+    picture = experiment.draw(
       state.params,
       f"step {step}: {experiment.monitor} error {100 * metrics['error']:.2f} %",
     )
@@ -322,71 +307,3 @@ def _train(
       raise Interrupted(signals[0], step)
   store.wait()
   return state
-
-
-def evaluate_run(
-  workdir: str | pathlib.Path,
-  *,
-  step: int | None = None,
-  split: str = "test",
-  data_dir: str | None = None,
-  pictures: pathlib.Path | None = None,
-) -> dict[str, Any]:
-  """Evaluates a checkpoint of a run; changes nothing in it.
-
-  Args:
-    workdir: of the run.
-    step: of the checkpoint; None takes the one with the smallest validation
-      error, or the last if there is no validation split.
-    split: "train", "validation" or "test"; distorted by the evaluation's seed.
-    data_dir: where the data lies, if not where the config says.
-    pictures: a PNG file to write the examples to, if any.
-
-  Returns:
-    What `stn.evaluate.evaluate` returns, with "workdir", "step" and "split".
-
-  Raises:
-    FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the split is unknown, or the checkpoint is of another model.
-    CheckpointError: if there is no such checkpoint, or it cannot be read.
-
-  Example:
-    >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
-  """
-  config: Any = workdir_lib.load_config(workdir)
-  with config.unlocked():
-    config.num_devices = 0
-    if data_dir is not None:
-      config.data.data_dir = data_dir
-    # Whatever the number of devices, they divide it.
-    size, devices = config.data.eval_batch_size, jax.device_count()
-    config.data.eval_batch_size = math.ceil(size / devices) * devices
-    config.data.batch_size = devices
-  experiment = experiment_lib.build(config)
-  experiment_lib.get_split(experiment.splits, split)
-  checkpoints = pathlib.Path(workdir) / "checkpoints"
-  with CheckpointStore(checkpoints, read_only=True) as store:
-    like = experiment.init_state()
-    if step is None:
-      step = store.best_step()
-    if step is None:
-      state = store.restore_latest(like)
-      if state is None:
-        raise FileNotFoundError(f"`workdir` {workdir!s} has no checkpoint yet.")
-    else:
-      state = store.restore(step, like)
-  metrics = experiment.evaluate(state.params, split)
-  if pictures is not None:
-    picture = _draw(
-      experiment,
-      state.params,
-      f"step {int(state.step)}: {split} error {100 * metrics['error']:.2f} %",
-    )
-    if picture is not None:
-      pictures.write_bytes(visualise.encode_png(picture))
-  return {
-    "workdir": str(workdir),
-    "step": int(state.step),
-    "split": split,
-    **metrics,
-  }
