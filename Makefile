@@ -4,9 +4,6 @@ VENV ?= .venv
 RUNS ?= runs
 BIN := $(VENV)/bin
 # Packages are installed once, and again when pyproject.toml changes.
-# Many virtual CPU devices on few cores deadlock in XLA with fewer threads.
-export NPROC ?= 16
-
 .PHONY: help quickstart test test-slow lint clean
 .DELETE_ON_ERROR:
 
@@ -43,6 +40,10 @@ quickstart: $(VENV)/.installed-demo
 	@echo "                   $(BIN)/python train.py --config=configs/quickstart.py \\"
 	@echo "                     --config.data.distortion=rts --workdir=$(RUNS)/rts"
 	@echo "Full MNIST:        see 'Experiments' in README.md"
+
+# Many virtual CPU devices on few cores deadlock in XLA with fewer threads; with
+# one device more threads than cores only slow it down.
+test test-slow: export NPROC ?= 16
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -99,6 +99,8 @@ class Experiment:
 
   def _put(self, batch: dict, *, stacked: bool) -> dict[str, jax.Array]:
     sharding = batch_sharding(self.mesh, stacked)
+    if jax.process_count() == 1:  # the same, faster
+      return jax.device_put(batch, sharding)
     return {
       name: jax.make_array_from_process_local_data(sharding, array)
       for name, array in batch.items()
