@@ -83,11 +83,12 @@ class Experiment:
     """The batch of step `first`, or those of several, stacked."""
     config, train = self.config, self.splits["train"]
     size = config.data.batch_size
+    rows = process_rows(self.mesh, size)
     batches = [
       data.train_batch(
         train,
         data.batch_indices(config.seed, first + i, size, len(train)),
-        process_rows(self.mesh, size),
+        rows,
       )
       for i in range(num_steps)
     ]
