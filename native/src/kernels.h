@@ -1,0 +1,67 @@
+// The sampler's three loops, free of XLA: what ffi.cc calls on chunks.
+//
+// kernels.cc is compiled once for each level of the instruction set; every
+// copy fills one `Kernels`, and `BestKernels` picks the copy for this machine.
+#pragma once
+
+#include <cstdint>
+
+namespace stn {
+
+// The values are those of native.py.
+enum class Padding : int {
+  kZeros = 0,
+  kBorder = 1,
+  kReflectEdges = 2,    // align_corners=False: the edge pixel is repeated
+  kReflectCentres = 3,  // align_corners=True: it is not
+  kWrap = 4,
+};
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+inline constexpr int kMaxAxes = 3;
+
+// One image, the points at which it is looked at, and what belongs to them.
+// Elements of an image are fewer than 2**31; coordinates may be anything.
+struct Problem {
+  int axes;                       // spatial axes, 1 to 3
+  int32_t size[kMaxAxes];         // pixels along each, in the image's order
+  int64_t channels;               // at least 1
+  Padding padding;
+  int64_t points;                 // of this chunk
+  const float* pixel[kMaxAxes];   // coordinates along each axis, (points,)
+};
+
+template <typename T>
+struct KernelsFor {
+  // out (points, channels) = the image at the points. `zeros` are `channels`
+  // zeros, what lies outside.
+  void (*sample)(const Problem&, const T* image, const T* zeros, T* out);
+  // out[axis] (points,) = sum over channels of ct * d sample / d pixel[axis].
+  void (*pull)(const Problem&, const T* image, const T* zeros, const T* ct,
+               float* const* out);
+  // image (*size, channels) += the transpose of `sample` applied to ct, for
+  // the indices [begin, end) along the first axis only: disjoint bands may be
+  // filled at once, and every pixel sums in the order of the points.
+  void (*scatter)(const Problem&, const T* ct, int32_t begin, int32_t end,
+                  float* image);
+};
+
+struct Kernels {
+  KernelsFor<float> f32;
+  KernelsFor<BFloat16> bf16;
+};
+
+namespace baseline {
+extern const Kernels kKernels;
+}
+namespace v3 {
+extern const Kernels kKernels;
+}
+namespace v4 {
+extern const Kernels kKernels;
+}
+
+}  // namespace stn
