@@ -5,6 +5,7 @@ one row of `PADDINGS`; an implementation a function with the signature of
 `xla.sample` and one row of `IMPLEMENTATIONS`.
 """
 
+import functools
 import math
 
 import jax
@@ -18,13 +19,40 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import xla
+from stn.sampling import linear, native
 from stn.sampling.kernels import KERNELS, Kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
 
-__all__ = ["IMPLEMENTATIONS", "KERNELS", "PADDINGS", "Kernel", "grid_sample"]
+__all__ = [
+  "IMPLEMENTATIONS",
+  "KERNELS",
+  "PADDINGS",
+  "Kernel",
+  "grid_sample",
+  "implementations",
+]
 
-IMPLEMENTATIONS = {"xla": xla.sample}
+IMPLEMENTATIONS = {
+  name: functools.partial(linear.sample, implementation=name)
+  for name in ("xla", "native")
+}
+
+
+def implementations() -> dict[str, str | None]:
+  """Says which implementations of the sampler there are here.
+
+  Returns:
+    For each key of `IMPLEMENTATIONS` None if it can be used, otherwise why
+    not. "native" is C++ for CPUs; even where it is, XLA runs what it does not
+    support: other kernels than "linear", float16 and float64, other devices.
+
+  Example:
+    >>> implementations()["xla"] is None
+    True
+  """
+  return {name: None for name in IMPLEMENTATIONS} | {
+    "native": native.why_not()
+  }
 
 
 def grid_sample(
@@ -60,7 +88,8 @@ def grid_sample(
       the meaning these have in torch's `grid_sample`.
     align_corners: False: -1 and 1 are the outer edges of the corner pixels.
       True: their centres. See `stn.grids`.
-    implementation: a key of `IMPLEMENTATIONS`; None chooses.
+    implementation: a key of `IMPLEMENTATIONS`; None takes the fastest there
+      is for the case, see `implementations`.
 
   Returns:
     The warped image (*output, C), of the image's dtype (float32 for bool and
@@ -68,8 +97,8 @@ def grid_sample(
 
   Raises:
     TypeError: if `grid` is not floating, or `image` is complex.
-    ValueError: if the shapes do not fit each other, a name is unknown, or the
-      image has no pixels or 2**31 or more.
+    ValueError: if the shapes do not fit each other, a name is unknown, the
+      implementation is not there, or the image has no pixels or 2**31 or more.
 
   Example:
     >>> import jax.numpy as jnp
@@ -101,9 +130,15 @@ def grid_sample(
     raise TypeError(f"`image` must be real; got {image.dtype.name}.")
   kernel = get_kernel(method)
   check_choice("padding_mode", padding_mode, PADDINGS)
-  if implementation is None:
-    implementation = "xla"
-  check_choice("implementation", implementation, IMPLEMENTATIONS)
+  sample = linear.sample
+  if implementation is not None:
+    check_choice("implementation", implementation, IMPLEMENTATIONS)
+    sample = IMPLEMENTATIONS[implementation]
+    why_not = implementations()[implementation]
+    if why_not:
+      raise ValueError(
+        f"`implementation` {implementation!r} cannot be used: {why_not}."
+      )
 
   if not jnp.issubdtype(image.dtype, jnp.floating):
     image = image.astype(jnp.float32)
@@ -113,7 +148,7 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
-  warped = IMPLEMENTATIONS[implementation](
+  warped = sample(
     image, pixels, kernel, PADDINGS[padding_mode], align_corners
   )
   return warped.astype(image.dtype)

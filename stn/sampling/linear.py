@@ -33,7 +33,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from stn.sampling import native, xla
-from stn.sampling.kernels import KERNELS
+from stn.sampling.kernels import KERNELS, Kernel
 from stn.sampling.paddings import Padding
 
 # More channels than this are summed by a product with ones, which vectorises
@@ -76,31 +76,43 @@ def _push(options, image, *args):
   return jax.jvp(f, pixels, tangents)[1]
 
 
+class _Corner(NamedTuple):
+  """One pixel of the support, for every sample."""
+
+  bits: tuple[int, ...]  # which of the two taps along each axis it is of
+  weights: list[jax.Array]  # along each axis
+  index: jax.Array  # in the flat image
+  inside: jax.Array | None  # False where there is no image; None: nowhere
+
+
 def _corners(
-  options: Options, image: jax.Array, pixels: Sequence[jax.Array], dtype: Any
-) -> Iterator[tuple[tuple[int, ...], list[jax.Array], jax.Array]]:
-  """Of every pixel of the support: which it is, its weights, its value."""
-  *spatial, channels = image.shape
-  flat = image.reshape(math.prod(spatial), channels)
+  options: Options, spatial: Sequence[int], pixels: Sequence[jax.Array]
+) -> Iterator[_Corner]:
   axes = [
     xla._taps(
       pixel, size, KERNELS["linear"], options.padding, options.align_corners
     )
     for pixel, size in zip(pixels, spatial, strict=True)
   ]
-  for corner in itertools.product((0, 1), repeat=len(axes)):
-    taps = [taps[i] for taps, i in zip(axes, corner, strict=True)]
+  for bits in itertools.product((0, 1), repeat=len(axes)):
+    taps = [taps[i] for taps, i in zip(axes, bits, strict=True)]
     index = functools.reduce(
       lambda i, axis: i * axis[1] + axis[0].index,
       zip(taps[1:], spatial[1:], strict=True),
       taps[0].index,
     )
-    value = flat.at[index].get(mode="promise_in_bounds").astype(dtype)
     masks = [tap.inside for tap in taps if tap.inside is not None]
-    if masks:
-      inside = functools.reduce(operator.and_, masks)
-      value = jnp.where(inside[..., None], value, 0)
-    yield corner, [tap.weight for tap in taps], value
+    inside = functools.reduce(operator.and_, masks) if masks else None
+    yield _Corner(bits, [tap.weight for tap in taps], index, inside)
+
+
+def _mask(inside, values):
+  return values if inside is None else jnp.where(inside[..., None], values, 0)
+
+
+def _wide(*arrays):
+  wide = any(array.dtype == jnp.float64 for array in arrays)
+  return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
 def _sum_channels(array):
@@ -112,16 +124,20 @@ def _sum_channels(array):
 
 
 def _pull(options, image, ct, *pixels):
-  wide = jnp.float64 in (image.dtype, pixels[0].dtype)
-  dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
-  ct = ct.astype(dtype)
+  dtype = _wide(image, *pixels)
+  *spatial, channels = image.shape
+  flat = image.reshape(math.prod(spatial), channels)
   totals = [jnp.zeros(pixel.shape, dtype) for pixel in pixels]
-  for corner, weights, value in _corners(options, image, pixels, dtype):
-    dot = _sum_channels(value * ct)
-    for axis, tap in enumerate(corner):
-      others = [w for other, w in enumerate(weights) if other != axis]
-      slope = math.prod(others[1:], start=others[0]) * dot if others else dot
-      totals[axis] += slope if tap else -slope
+  for corner in _corners(options, spatial, pixels):
+    value = flat.at[corner.index].get(mode="promise_in_bounds")
+    value = _mask(corner.inside, value).astype(dtype)
+    dot = _sum_channels(value * ct.astype(dtype))
+    for axis, bit in enumerate(corner.bits):
+      slope = math.prod(
+        (w for other, w in enumerate(corner.weights) if other != axis),
+        start=dot,
+      )
+      totals[axis] += slope if bit else -slope
   # Where `sample` clips a coordinate, it moves nothing. NaN stays NaN.
   return [
     jnp.where(jnp.abs(pixel) > xla._FAR, 0, total + 0 * pixel).astype(
@@ -132,12 +148,14 @@ def _pull(options, image, ct, *pixels):
 
 
 def _scatter(options, ct, *pixels, spatial, dtype):
-  image = jax.ShapeDtypeStruct((*spatial, ct.shape[-1]), dtype)
-
-  def sample(image):
-    return _sample(options, image, *pixels)
-
-  return jax.linear_transpose(sample, image)(ct.astype(dtype))[0]
+  flat = jnp.zeros((math.prod(spatial), ct.shape[-1]), dtype)
+  for corner in _corners(options, spatial, pixels):
+    weight = math.prod(corner.weights[1:], start=corner.weights[0])
+    part = weight[..., None].astype(dtype) * ct.astype(dtype)
+    flat = flat.at[corner.index].add(
+      _mask(corner.inside, part), mode="promise_in_bounds"
+    )
+  return flat.reshape(*spatial, ct.shape[-1])
 
 
 # The primitives: the definitions over a batch, whose layout is in `Options`.
@@ -335,13 +353,12 @@ def _sample_transpose(ct, image, *pixels, options):
   if _is_zero(ct):
     return [ad.Zero(image.aval), *(None for _ in pixels)]
   *lead, _ = image.aval.shape
-  wide = jnp.float64 in (image.aval.dtype, pixels[0].dtype)
   image_ct = scatter_p.bind(
     ct,
     *pixels,
     options=options,
     spatial=tuple(lead[options.batch :]),
-    dtype=jnp.dtype(jnp.float64 if wide else jnp.float32),
+    dtype=_wide(image.aval, *pixels),
   )
   return [image_ct.astype(image.aval.dtype), *(None for _ in pixels)]
 
@@ -362,7 +379,7 @@ def _push_transpose(ct, image, *args, options):
     # Only where a push is linearised in the image: plain JAX.
     (image_ct,) = jax.linear_transpose(
       lambda image: _PUSH.over_batch(image, *args, options=options),
-      jax.ShapeDtypeStruct(image.aval.shape, image.aval.dtype),
+      image.aval,
     )(ad.instantiate_zeros(ct))
     return [image_ct, *(None for _ in args)]
   if _is_zero(ct):
@@ -386,7 +403,7 @@ def _pull_transpose(cts, image, ct, *pixels, options):
     return [None, result.astype(ct.aval.dtype), *(None for _ in pixels)]
   (image_ct,) = jax.linear_transpose(
     lambda image: _PULL.over_batch(image, ct, *pixels, options=options),
-    jax.ShapeDtypeStruct(image.aval.shape, image.aval.dtype),
+    image.aval,
   )([ad.instantiate_zeros(c) for c in cts])
   return [image_ct, None, *(None for _ in pixels)]
 
@@ -422,24 +439,58 @@ ad.primitive_transposes[scatter_p] = _scatter_transpose
 def sample(
   image: jax.Array,
   pixels: Sequence[jax.Array],
+  kernel: Kernel,
   padding: Padding,
   align_corners: bool,
-  implementation: str | None,
+  fill: jax.Array | None = None,
+  *,
+  implementation: str | None = None,
 ) -> jax.Array:
-  """Samples an image at pixel coordinates, as `xla.sample` does.
+  """Samples an image at pixel coordinates (paper, eq. 3).
 
   Args:
     image: (*spatial, C), of a floating dtype.
-    pixels: d arrays (*output), float32 or float64.
+    pixels: d arrays (*output), one for each spatial axis in the image's order,
+      float32 or float64.
+    kernel: the interpolation. Only the linear one is done here, any other is
+      left to `xla.sample`.
     padding: what lies outside.
     align_corners: where `padding` reflects.
+    fill: (C,), the value where `padding` says that there is no image; None is
+      0, and costs less.
     implementation: "xla", "native", or None for the faster one. The first is
       taken where the second does not support the case.
 
   Returns:
-    (*output, C), of the image's dtype.
+    (*output, C) in float64 if image or pixels are, in bfloat16 if the image
+    is, otherwise float32.
   """
+  if kernel != KERNELS["linear"]:
+    return xla.sample(image, pixels, kernel, padding, align_corners)
   options = Options(
     padding, align_corners, len(pixels), implementation=implementation
   )
-  return sample_p.bind(*native.vary_alike(image, *pixels), options=options)
+  warped = sample_p.bind(*native.vary_alike(image, *pixels), options=options)
+  if fill is not None:
+    outside = _outside(options, image.shape[:-1], pixels)
+    fill = fill.astype(outside.dtype)
+    warped = warped + (outside[..., None] * fill).astype(warped.dtype)
+  return warped
+
+
+def _outside(options, spatial, pixels):
+  """The sum of the weights that fall outside the image."""
+  within, anywhere = jnp.ones((), pixels[0].dtype), jnp.zeros((), bool)
+  for pixel, size in zip(pixels, spatial, strict=True):
+    taps = xla._taps(
+      pixel, size, KERNELS["linear"], options.padding, options.align_corners
+    )
+    weights = []
+    for tap in taps:
+      inside = jnp.ones((), bool) if tap.inside is None else tap.inside
+      weights.append(jnp.where(inside, tap.weight, 0))
+      anywhere |= ~inside
+    within *= sum(weights[1:], weights[0])
+  # Where all is inside nothing is, whatever the rounding, and infinities of
+  # the fill do not spread.
+  return jnp.where(anywhere, 1 - within, 0)

@@ -17,8 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
 
 from stn.sampling import paddings
 
@@ -85,7 +83,7 @@ def why_not() -> str | None:
   return None
 
 
-def supports(options: Any, avals: Sequence[Any]) -> bool:
+def _supports(options: Any, avals: Sequence[Any]) -> bool:
   """Whether the library has this case."""
   values, pixel = avals[0], avals[-1]
   dims = [n for aval in avals for n in aval.shape]
@@ -104,7 +102,7 @@ def choose(
   avals = [*ctx.avals_in, *ctx.avals_out]
   if options.implementation == "xla" or name not in _FASTER or why_not():
     return None
-  if not supports(options, ctx.avals_in):
+  if not _supports(options, ctx.avals_in) or not _is_on_one_device(ctx):
     return None
   spatial = static.get("spatial")
   if spatial is None:
@@ -116,10 +114,7 @@ def choose(
     channels not in _FASTER[name] or _is_exported(ctx)
   ):
     return None
-  call = functools.partial(
-    _call, name, [(aval.shape, aval.dtype) for aval in ctx.avals_out], options
-  )
-  return call if _is_on_one_device(ctx) else _partitioned(name, options, call)
+  return functools.partial(_call, name, ctx.avals_out, options)
 
 
 def _is_exported(ctx: Any) -> bool:
@@ -128,7 +123,12 @@ def _is_exported(ctx: Any) -> bool:
 
 
 def _is_on_one_device(ctx: Any) -> bool:
-  """Whether each device runs this program by itself, on its own data."""
+  """Whether each device runs this program by itself, on its own data.
+
+  Elsewhere XLA splits it, and gathers the arguments of a foreign call on every
+  device: there it runs the operation itself. Within `jax.shard_map` nothing is
+  left to split.
+  """
   where = ctx.module_context.axis_context
   manual = getattr(where, "manual_axes", None)
   if manual is not None:
@@ -155,87 +155,12 @@ def _varying(arg: jax.Array) -> frozenset[Any]:
 
 
 def _call(name, outs, options, *args):
-  """The FFI call; of the shapes of `outs` only the batch may be smaller."""
-  args = vary_alike(*args)
-  batch = args[0].shape[: options.batch]
-  results = [
-    jax.ShapeDtypeStruct((*batch, *shape[options.batch :]), dtype)
-    for shape, dtype in outs
-  ]
+  results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in outs]
   call = jax.ffi.ffi_call(
     f"stn_native_{name}", results if name == "pull" else results[0]
   )
   return call(
-    *args,
+    *vary_alike(*args),
     padding=np.int64(_PADDINGS[options.padding, options.align_corners]),
     shared=options.shared and options.batch > 0,
   )
-
-
-def _partitioned(name, options, call):
-  """The call where XLA splits arrays over devices: along their batch.
-
-  Left to itself XLA would gather every argument of a foreign call on every
-  device.
-  """
-  batch = options.batch
-
-  def keep(mesh, shapes, own):
-    # The first that is split says how all are.
-    specs = [tuple(s.sharding.spec)[:batch] for s, b in zip(shapes, own) if b]
-    spec = next((spec for spec in specs if any(spec)), ())
-    return [
-      NamedSharding(mesh, PartitionSpec(*spec) if b else PartitionSpec())
-      for b in own
-    ]
-
-  def has_batch(count):
-    own = [not options.shared] * count
-    own[0] = True
-    if name == "pull":
-      own[1] = True
-    return own
-
-  def partition(mesh, args, results):
-    single = name != "pull"
-    results = [results] if single else list(results)
-    own = has_batch(len(args))
-    shardings = keep(mesh, [*args, *results], own + [True] * len(results))
-    out = shardings[len(args) :]
-    return mesh, call, out[0] if single else out, tuple(shardings[: len(args)])
-
-  def infer(mesh, args, results):
-    single = name != "pull"
-    results = [results] if single else list(results)
-    own = has_batch(len(args))
-    out = keep(mesh, [*args, *results], own + [True] * len(results))[len(args) :]
-    return out[0] if single else out
-
-  def run(*args):
-    outs = jax.eval_shape(call, *args)
-    ranks = [arg.ndim for arg in args]
-    ends = [out.ndim for out in jax.tree.leaves(outs)]
-    names = [f"b{i}" for i in range(batch)]
-    count = iter(range(10**6))
-
-    def factors(rank, own):
-      lead = names if own else []
-      return " ".join(
-        [*lead, *(f"r{next(count)}" for _ in range(rank - len(lead)))]
-      )
-
-    own = has_batch(len(args))
-    rule = (
-      ", ".join(map(factors, ranks, own))
-      + " -> "
-      + ", ".join(factors(rank, True) for rank in ends)
-    )
-    split = custom_partitioning(lambda *args: call(*args))
-    split.def_partition(
-      partition=partition,
-      infer_sharding_from_operands=infer,
-      sharding_rule=rule,
-    )
-    return split(*args)
-
-  return run
