@@ -50,9 +50,7 @@ def implementations() -> dict[str, str | None]:
     >>> implementations()["xla"] is None
     True
   """
-  return {name: None for name in IMPLEMENTATIONS} | {
-    "native": native.why_not()
-  }
+  return {name: None for name in IMPLEMENTATIONS} | {"native": native.why_not()}
 
 
 def grid_sample(
@@ -148,7 +146,5 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
-  warped = sample(
-    image, pixels, kernel, PADDINGS[padding_mode], align_corners
-  )
+  warped = sample(image, pixels, kernel, PADDINGS[padding_mode], align_corners)
   return warped.astype(image.dtype)

@@ -276,7 +276,9 @@ def _batch(primitive, operation, args, dims, *, options, **static):
     elif role == "pixels" and shared:
       moved.append(arg)
     elif role == "pixels" and options.shared:  # they are no longer
-      lead = arg.shape if dim is None else arg.shape[:dim] + arg.shape[dim + 1 :]
+      lead = (
+        arg.shape if dim is None else arg.shape[:dim] + arg.shape[dim + 1 :]
+      )
       arg = put(arg, dim, 0)
       batch = _batch_shape(operation, args, dims, options)
       arg = arg.reshape(size, *(1,) * options.batch, *lead)
@@ -332,9 +334,7 @@ def _plain_jvp(operation, primals, tangents, **params):
       args[i] = arg
     return operation.over_batch(*args, **params)
 
-  return jax.jvp(
-    f, [primals[i] for i in varied], [tangents[i] for i in varied]
-  )
+  return jax.jvp(f, [primals[i] for i in varied], [tangents[i] for i in varied])
 
 
 def _sample_jvp(primals, tangents, *, options):
@@ -420,9 +420,7 @@ def _scatter_jvp(primals, tangents, **params):
 
 def _scatter_transpose(image, ct, *pixels, options, spatial, dtype):
   del spatial, dtype
-  warped = sample_p.bind(
-    ad.instantiate_zeros(image), *pixels, options=options
-  )
+  warped = sample_p.bind(ad.instantiate_zeros(image), *pixels, options=options)
   return [warped.astype(ct.aval.dtype), *(None for _ in pixels)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from cases import PADDINGS, normalised_grid, random_image, smooth_grid
 
 import stn
+from stn.sampling import implementations
 from stn.sampling.kernels import ALIASES
 
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
@@ -326,6 +327,8 @@ def test_aliases(alias, name):
 
 @pytest.mark.parametrize("name", stn.IMPLEMENTATIONS)
 def test_every_implementation_gives_the_default_s_values(name):
+  if implementations()[name]:
+    pytest.skip(implementations()[name])
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
   np.testing.assert_allclose(
     sample(image, grid, implementation=name), sample(image, grid), atol=1e-6
@@ -335,7 +338,8 @@ def test_every_implementation_gives_the_default_s_values(name):
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 def test_a_kernel_of_one_s_own(padding_mode):
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
-  options = {"padding_mode": padding_mode}
+  # C++ rounds in another order, and has no kernels of one's own.
+  options = {"padding_mode": padding_mode, "implementation": "xla"}
   tent = stn.Kernel(radius=1, fn=lambda distance: 1 - distance)
   np.testing.assert_array_equal(
     sample(image, grid, method=tent, **options), sample(image, grid, **options)
