@@ -26,13 +26,6 @@ const Kernels& BestKernels() {
     const bool v3 = __builtin_cpu_supports("avx2") &&
                     __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("bmi2");
-    if (v3 && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-      return v4::kKernels;
-    }
     return v3 ? v3::kKernels : baseline::kKernels;
   }();
   return best;

@@ -1,27 +1,50 @@
 // See kernels.h. No function of the standard library is used here: a copy of
 // one, compiled for a newer instruction set, could be linked in for all.
 //
-// Contraction of a * b + c is off (see CMakeLists.txt) and sums have a fixed
-// order, so that every copy gives the same bits.
+// Contraction of a * b + c is off (see CMakeLists.txt), so that the ends of a
+// vectorised loop round as its middle does.
 #include "kernels.h"
 
 #define STN_INLINE inline __attribute__((always_inline))
 #define STN_RESTRICT __restrict__
+#define STN_LAMBDA __attribute__((always_inline))
 
 namespace stn::STN_LEVEL {
 namespace {
 
 // Points are located a block at a time: the arrays stay in the first cache.
 constexpr int kBlock = 128;
+// How many points ahead an image is fetched that has more elements than this,
+// that is, more than the second cache may hold.
+constexpr int kAhead = 16;
+constexpr int64_t kLarge = 1 << 17;
 // Beyond this every coordinate is outside; `_FAR` of stn/sampling/xla.py.
 constexpr float kFar = 1073741824.0f;
 
-// Vectors of 16 whatever the machine has: the compiler splits them.
-typedef float Wide __attribute__((vector_size(64)));
+// The widest vectors of this level; those of other machines are 16 bytes.
+#if defined(__AVX__)
+constexpr int kWide = 8;
+#else
+constexpr int kWide = 4;
+#endif
+typedef float Wide __attribute__((vector_size(4 * kWide)));
 typedef float Quad __attribute__((vector_size(16)));
-typedef uint16_t WideHalf __attribute__((vector_size(32)));
-typedef uint32_t WideBits __attribute__((vector_size(64)));
-constexpr int kWide = 16;
+typedef uint16_t WideHalf __attribute__((vector_size(2 * kWide)));
+typedef uint32_t WideBits __attribute__((vector_size(4 * kWide)));
+
+// Calls f(Index<0>{}) ... f(Index<N - 1>{}): only where the number of a corner
+// is known to the compiler does it vectorise the loops over points.
+template <int N>
+struct Index {
+  static constexpr int value = N;
+};
+template <int N, typename F>
+STN_INLINE void ForEach(const F& f) {
+  if constexpr (N > 0) {
+    ForEach<N - 1>(f);
+    f(Index<N - 1>{});
+  }
+}
 
 STN_INLINE float FromBits(uint32_t bits) {
   float value;
@@ -69,26 +92,33 @@ STN_INLINE void StoreWide(Wide value, BFloat16* p) {
   for (int i = 0; i < kWide; ++i) Store(value[i], p + i);
 }
 
-// The first C of four lanes; the others are 0.
-template <int C>
-STN_INLINE Quad LoadQuad(const float* p) {
-  Quad value = {0, 0, 0, 0};
-  __builtin_memcpy(&value, p, C * sizeof(float));
+// The first C of four lanes; the others are 0. Three are loaded one by one: a
+// copy of 12 bytes goes through the stack.
+template <int C, typename T>
+STN_INLINE Quad LoadQuad(const T* p) {
+  Quad value = {Load(p), 0, 0, 0};
+  if constexpr (C == 4) {
+    value = Quad{Load(p), Load(p + 1), Load(p + 2), Load(p + 3)};
+  } else if constexpr (C == 3) {
+    value = Quad{Load(p), Load(p + 1), Load(p + 2), 0};
+  } else if constexpr (C == 2) {
+    value = Quad{Load(p), Load(p + 1), 0, 0};
+  }
   return value;
 }
-template <int C>
-STN_INLINE Quad LoadQuad(const BFloat16* p) {
-  Quad value = {0, 0, 0, 0};
-  for (int c = 0; c < C; ++c) value[c] = Load(p + c);
-  return value;
-}
-template <int C>
-STN_INLINE void StoreQuad(Quad value, float* p) {
-  __builtin_memcpy(p, &value, C * sizeof(float));
-}
-template <int C>
-STN_INLINE void StoreQuad(Quad value, BFloat16* p) {
+template <int C, typename T>
+STN_INLINE void StoreQuad(Quad value, T* p) {
   for (int c = 0; c < C; ++c) Store(value[c], p + c);
+}
+template <>
+STN_INLINE Quad LoadQuad<4, float>(const float* p) {
+  Quad value;
+  __builtin_memcpy(&value, p, sizeof(value));
+  return value;
+}
+template <>
+STN_INLINE void StoreQuad<4, float>(Quad value, float* p) {
+  __builtin_memcpy(p, &value, sizeof(value));
 }
 
 // The two pixels that take part along one axis, for a block of points.
@@ -130,16 +160,17 @@ void Locate(const float* STN_RESTRICT pixel, int n, int32_t size,
     float p = pixel[i];
     p = p < -kFar ? -kFar : p;  // NaN passes both
     p = p > kFar ? kFar : p;
-    const bool nan = p != p;
-    const float q = nan ? 0.0f : p;
+    // NaN has no integer: its weight is NaN, so any pixel will do. Masks, not
+    // branches, which would keep the loop from being vectorised.
+    const uint32_t number = ~static_cast<uint32_t>(-(p != p));
+    const float q = FromBits(ToBits(p) & number);
     int32_t base = static_cast<int32_t>(q);
     base -= static_cast<float>(base) > q;
     const float fraction = p - static_cast<float>(base);
     taps->weight[0][i] = 1.0f - fraction;
     taps->weight[1][i] = fraction;
-    // NaN has no integer: its weight is NaN, so any pixel will do.
     taps->offset[0][i] = base;
-    taps->offset[1][i] = nan ? 0 : base + 1;
+    taps->offset[1][i] = (base + 1) & static_cast<int32_t>(number);
   }
   for (int t = 0; t < 2; ++t) {
     int32_t* STN_RESTRICT offset = taps->offset[t];
@@ -166,36 +197,67 @@ template <int D>
 struct Block {
   Taps axis[D];
 
-  // Corner k takes the second tap of the axes whose bit is set.
-  static STN_INLINE int Tap(int k, int a) { return (k >> (D - 1 - a)) & 1; }
+  // Corner K takes the second tap of the axes whose bit is set.
+  template <int K>
+  static constexpr int Tap(int a) {
+    return (K >> (D - 1 - a)) & 1;
+  }
 
-  STN_INLINE int32_t Offset(int k, int i) const {
-    int32_t offset = 0;
-    for (int a = 0; a < D; ++a) offset += axis[a].offset[Tap(k, a)][i];
+  template <int K>
+  STN_INLINE int32_t Offset(int i) const {
+    int32_t offset = axis[0].offset[Tap<K>(0)][i];
+    if constexpr (D > 1) offset += axis[1].offset[Tap<K>(1)][i];
+    if constexpr (D > 2) offset += axis[2].offset[Tap<K>(2)][i];
     return offset;
   }
-  STN_INLINE int32_t Inside(int k, int i) const {
-    int32_t inside = -1;
-    for (int a = 0; a < D; ++a) inside &= axis[a].inside[Tap(k, a)][i];
+  template <int K>
+  STN_INLINE int32_t Inside(int i) const {
+    int32_t inside = axis[0].inside[Tap<K>(0)][i];
+    if constexpr (D > 1) inside &= axis[1].inside[Tap<K>(1)][i];
+    if constexpr (D > 2) inside &= axis[2].inside[Tap<K>(2)][i];
     return inside;
   }
-  STN_INLINE float Weight(int k, int i) const {
-    float weight = axis[0].weight[Tap(k, 0)][i];
-    for (int a = 1; a < D; ++a) weight *= axis[a].weight[Tap(k, a)][i];
+  template <int K>
+  STN_INLINE float Weight(int i) const {
+    float weight = axis[0].weight[Tap<K>(0)][i];
+    if constexpr (D > 1) weight *= axis[1].weight[Tap<K>(1)][i];
+    if constexpr (D > 2) weight *= axis[2].weight[Tap<K>(2)][i];
     return weight;
   }
   // The derivative of Weight along one axis.
-  STN_INLINE float Slope(int k, int along, int i) const {
-    float slope = Tap(k, along) ? 1.0f : -1.0f;
-    for (int a = 0; a < D; ++a) {
-      if (a != along) slope *= axis[a].weight[Tap(k, a)][i];
-    }
+  template <int K, int Along>
+  STN_INLINE float Slope(int i) const {
+    float slope = Tap<K>(Along) ? 1.0f : -1.0f;
+    if constexpr (Along != 0) slope *= axis[0].weight[Tap<K>(0)][i];
+    if constexpr (D > 1 && Along != 1) slope *= axis[1].weight[Tap<K>(1)][i];
+    if constexpr (D > 2 && Along != 2) slope *= axis[2].weight[Tap<K>(2)][i];
     return slope;
   }
-  // Where corner k's channels are: outside, a row of zeros.
-  template <typename T>
-  STN_INLINE const T* Row(int k, int i, const T* image, const T* zeros) const {
-    return Inside(k, i) ? image + Offset(k, i) : zeros;
+  // Where corner K's channels are: outside, a row of zeros.
+  template <int K, typename T>
+  STN_INLINE const T* Row(int i, const T* image, const T* zeros) const {
+    return Inside<K>(i) ? image + Offset<K>(i) : zeros;
+  }
+  // Fetches the pixels of point i ahead of their use: along a grid that is
+  // turned, each is on another line and no hardware guesses it.
+  template <int kWrite, typename T>
+  STN_INLINE void Prefetch(int i, const T* image) const {
+    ForEach<(1 << (D - 1))>([&](auto corner) STN_LAMBDA {
+      constexpr int k = 2 * decltype(corner)::value;
+      __builtin_prefetch(image + Offset<k>(i), kWrite);
+    });
+  }
+  // The values of corner K of an image of one channel.
+  template <int K, typename T>
+  STN_INLINE void Gather(int n, const T* STN_RESTRICT image,
+                         float* STN_RESTRICT value) const {
+    int32_t offset[kBlock];
+    for (int i = 0; i < n; ++i) offset[i] = Offset<K>(i);
+    for (int i = 0; i < n; ++i) value[i] = Load(image + offset[i]);
+    for (int i = 0; i < n; ++i) {
+      const auto inside = static_cast<uint32_t>(Inside<K>(i));
+      value[i] = FromBits(ToBits(value[i]) & inside);
+    }
   }
 
   void Fill(const Problem& problem, int64_t start, int n) {
@@ -207,6 +269,13 @@ struct Block {
     }
   }
 };
+
+// The points of a block up to which there are any to fetch.
+STN_INLINE int AheadIn(const Problem& problem, int n) {
+  int64_t elements = problem.channels;
+  for (int a = 0; a < problem.axes; ++a) elements *= problem.size[a];
+  return elements > kLarge ? n : 0;
+}
 
 STN_INLINE int BlockAt(const Problem& problem, int64_t start) {
   const int64_t left = problem.points - start;
@@ -223,25 +292,29 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
   Block<D> block;
   for (int64_t start = 0; start < problem.points; start += kBlock) {
     const int n = BlockAt(problem, start);
+    const int ahead = AheadIn(problem, n);
     block.Fill(problem, start, n);
     if constexpr (C == 1) {
-      for (int i = 0; i < n; ++i) {
-        float total = 0;
-        for (int k = 0; k < kCorners; ++k) {
-          const uint32_t bits = ToBits(Load(image + block.Offset(k, i)));
-          total += block.Weight(k, i) *
-                   FromBits(bits & static_cast<uint32_t>(block.Inside(k, i)));
+      float total[kBlock] = {};
+      float value[kBlock];
+      ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+        constexpr int k = decltype(corner)::value;
+        block.template Gather<k>(n, image, value);
+        for (int i = 0; i < n; ++i) {
+          total[i] += block.template Weight<k>(i) * value[i];
         }
-        Store(total, out + start + i);
-      }
+      });
+      for (int i = 0; i < n; ++i) Store(total[i], out + start + i);
     } else {
       for (int i = 0; i < n; ++i) {
+        if (i + kAhead < ahead) block.template Prefetch<0>(i + kAhead, image);
         const T* row[kCorners];
         float weight[kCorners];
-        for (int k = 0; k < kCorners; ++k) {
-          row[k] = block.Row(k, i, image, zeros);
-          weight[k] = block.Weight(k, i);
-        }
+        ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+          constexpr int k = decltype(corner)::value;
+          row[k] = block.template Row<k>(i, image, zeros);
+          weight[k] = block.template Weight<k>(i);
+        });
         T* to = out + (start + i) * channels;
         if constexpr (C > 1) {
           Quad total = {0, 0, 0, 0};
@@ -281,9 +354,11 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
 STN_INLINE float Sum(Quad v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 STN_INLINE Quad SumOfQuads(Wide v) {
-  Quad part[4];
+  Quad part[kWide / 4];
   __builtin_memcpy(part, &v, sizeof(v));
-  return (part[0] + part[2]) + (part[1] + part[3]);
+  Quad sum = part[0];
+  for (int i = 1; i < kWide / 4; ++i) sum += part[i];
+  return sum;
 }
 
 template <int D, int C, typename T>
@@ -296,22 +371,22 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
   float dot[kCorners][kBlock];  // sum over channels of ct * the corner
   for (int64_t start = 0; start < problem.points; start += kBlock) {
     const int n = BlockAt(problem, start);
+    const int ahead = AheadIn(problem, n);
     block.Fill(problem, start, n);
     if constexpr (C == 1) {
-      for (int k = 0; k < kCorners; ++k) {
-        for (int i = 0; i < n; ++i) {
-          const uint32_t bits = ToBits(Load(image + block.Offset(k, i)));
-          dot[k][i] =
-              Load(ct + start + i) *
-              FromBits(bits & static_cast<uint32_t>(block.Inside(k, i)));
-        }
-      }
+      ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+        constexpr int k = decltype(corner)::value;
+        block.template Gather<k>(n, image, dot[k]);
+        for (int i = 0; i < n; ++i) dot[k][i] *= Load(ct + start + i);
+      });
     } else {
       for (int i = 0; i < n; ++i) {
+        if (i + kAhead < ahead) block.template Prefetch<0>(i + kAhead, image);
         const T* row[kCorners];
-        for (int k = 0; k < kCorners; ++k) {
-          row[k] = block.Row(k, i, image, zeros);
-        }
+        ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+          constexpr int k = decltype(corner)::value;
+          row[k] = block.template Row<k>(i, image, zeros);
+        });
         const T* from = ct + (start + i) * channels;
         if constexpr (C > 1) {
           const Quad factor = LoadQuad<C>(from);
@@ -346,19 +421,24 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
         }
       }
     }
-    for (int a = 0; a < D; ++a) {
+    ForEach<D>([&](auto axis) STN_LAMBDA {
+      constexpr int a = decltype(axis)::value;
       const float* STN_RESTRICT pixel = problem.pixel[a] + start;
       float* STN_RESTRICT to = out[a] + start;
-      for (int i = 0; i < n; ++i) {
-        float total = 0;
-        for (int k = 0; k < kCorners; ++k) {
-          total += block.Slope(k, a, i) * dot[k][i];
+      float total[kBlock] = {};
+      ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+        constexpr int k = decltype(corner)::value;
+        for (int i = 0; i < n; ++i) {
+          total[i] += block.template Slope<k, a>(i) * dot[k][i];
         }
-        // Beyond kFar the coordinate was clipped: it moves nothing.
-        const bool far = pixel[i] > kFar || pixel[i] < -kFar;
-        to[i] = far ? 0.0f : total + 0.0f * block.axis[a].weight[0][i];
+      });
+      for (int i = 0; i < n; ++i) {
+        // Beyond kFar the coordinate was clipped: it moves nothing. The
+        // weight makes NaN of what a NaN coordinate has.
+        const bool far = (pixel[i] > kFar) | (pixel[i] < -kFar);
+        to[i] = far ? 0.0f : total[i] + 0.0f * block.axis[a].weight[0][i];
       }
-    }
+    });
   }
 }
 
@@ -375,6 +455,7 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
   Block<D> block;
   for (int64_t start = 0; start < problem.points; start += kBlock) {
     const int n = BlockAt(problem, start);
+    const int ahead = AheadIn(problem, n);
     block.Fill(problem, start, n);
     if (!whole) {
       int32_t any = 0;
@@ -389,21 +470,24 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
       if (!any) continue;
     }
     for (int i = 0; i < n; ++i) {
+      if (i + kAhead < ahead) block.template Prefetch<1>(i + kAhead, image);
       const T* from = ct + (start + i) * channels;
       if constexpr (C > 0) {
         float factor[C];
         for (int c = 0; c < C; ++c) factor[c] = Load(from + c);
-        for (int k = 0; k < kCorners; ++k) {
-          if (!block.Inside(k, i)) continue;
-          const float weight = block.Weight(k, i);
-          float* to = image + block.Offset(k, i);
+        ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+          constexpr int k = decltype(corner)::value;
+          if (!block.template Inside<k>(i)) return;
+          const float weight = block.template Weight<k>(i);
+          float* to = image + block.template Offset<k>(i);
           for (int c = 0; c < C; ++c) to[c] += weight * factor[c];
-        }
+        });
       } else {
-        for (int k = 0; k < kCorners; ++k) {
-          if (!block.Inside(k, i)) continue;
-          const float weight = block.Weight(k, i);
-          float* to = image + block.Offset(k, i);
+        ForEach<kCorners>([&](auto corner) STN_LAMBDA {
+          constexpr int k = decltype(corner)::value;
+          if (!block.template Inside<k>(i)) return;
+          const float weight = block.template Weight<k>(i);
+          float* to = image + block.template Offset<k>(i);
           int64_t c = 0;
           for (; c + kWide <= channels; c += kWide) {
             StoreWide(LoadWide(to + c) + weight * LoadWide(from + c), to + c);
@@ -413,7 +497,7 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
                          to + c);
           }
           for (; c < channels; ++c) to[c] += weight * Load(from + c);
-        }
+        });
       }
     }
   }

@@ -60,8 +60,5 @@ extern const Kernels kKernels;
 namespace v3 {
 extern const Kernels kKernels;
 }
-namespace v4 {
-extern const Kernels kKernels;
-}
 
 }  // namespace stn

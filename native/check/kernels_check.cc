@@ -1,0 +1,173 @@
+// Runs the loops of src/kernels.cc by themselves. Without arguments: over
+// every number of axes and channels and every padding, at hostile
+// coordinates, in arrays of just their size, for the sanitizers:
+//
+//   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Wno-psabi
+//       -DSTN_LEVEL=baseline check/kernels_check.cc src/kernels.cc
+//
+// With an argument: the time of each loop, on one thread.
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "../src/kernels.h"
+
+namespace {
+
+const stn::Kernels& kernels = stn::STN_LEVEL::kKernels;
+std::mt19937 rng(0);
+
+float Uniform(float low, float high) {
+  return std::uniform_real_distribution<float>(low, high)(rng);
+}
+
+struct Case {
+  stn::Problem problem;
+  std::vector<float> image, zeros, ct, warped, gradient, pixel[3], pulled[3];
+  float* out[3];
+
+  Case(int axes, const int32_t* size, int64_t channels, int64_t points,
+       stn::Padding padding) {
+    problem.axes = axes;
+    problem.channels = channels;
+    problem.padding = padding;
+    problem.points = points;
+    int64_t elements = channels;
+    for (int a = 0; a < axes; ++a) {
+      problem.size[a] = size[a];
+      elements *= size[a];
+      for (int64_t i = 0; i < points; ++i) {
+        pixel[a].push_back(Uniform(-size[a], 2.0f * size[a]));
+      }
+      pulled[a].resize(points);
+      out[a] = pulled[a].data();
+    }
+    zeros.resize(channels);
+    for (int64_t i = 0; i < elements; ++i) image.push_back(Uniform(-1, 1));
+    for (int64_t i = 0; i < points * channels; ++i) ct.push_back(Uniform(-1, 1));
+    warped.resize(points * channels);
+    gradient.resize(elements);
+    Point();
+  }
+
+  void Point() {
+    for (int a = 0; a < problem.axes; ++a) problem.pixel[a] = pixel[a].data();
+  }
+  void Sample() {
+    kernels.f32.sample(problem, image.data(), zeros.data(), warped.data());
+  }
+  void Pull() {
+    kernels.f32.pull(problem, image.data(), zeros.data(), ct.data(), out);
+  }
+  void Scatter() {
+    kernels.f32.scatter(problem, ct.data(), 0, problem.size[0],
+                        gradient.data());
+  }
+};
+
+int Check() {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float hostile[] = {NAN,   inf,   -inf,   1e30f,        -1e30f, 3e38f,
+                           -3e38, 0.0f,  -0.0f,  1073741824.f, -1.0f,  2.0f,
+                           1e9f,  -1e9f, 1e-40f, -1e-40f,      2.5f,   5.0f};
+  const int32_t sizes[][3] = {{3, 4, 5}, {1, 1, 1}, {2, 1, 7}};
+  double worst = 0;
+  for (int axes = 1; axes <= 3; ++axes) {
+    for (const auto& size : sizes) {
+      for (int64_t channels : {1, 2, 3, 4, 5, 16, 23, 64}) {
+        for (int padding = 0; padding <= 4; ++padding) {
+          Case c(axes, size, channels, 300, static_cast<stn::Padding>(padding));
+          c.Sample();
+          c.Scatter();
+          // <sample(image), ct> = <image, scatter(ct)>
+          double one = 0, two = 0;
+          for (size_t i = 0; i < c.ct.size(); ++i) one += c.warped[i] * c.ct[i];
+          for (size_t i = 0; i < c.image.size(); ++i) {
+            two += c.image[i] * c.gradient[i];
+          }
+          worst = std::fmax(worst, std::fabs(one - two) / c.ct.size());
+          for (int a = 0; a < axes; ++a) {
+            for (size_t i = 0; i < c.pixel[a].size(); ++i) {
+              if (rng() % 2) c.pixel[a][i] = hostile[rng() % 18];
+            }
+          }
+          c.Sample();
+          c.Pull();
+          c.Scatter();
+          for (int32_t row = 0; row < size[0]; ++row) {  // bands of one row
+            kernels.f32.scatter(c.problem, c.ct.data(), row, row + 1,
+                                c.gradient.data());
+          }
+          std::vector<stn::BFloat16> image(c.image.size()), ct(c.ct.size()),
+              zeros(channels), warped(c.ct.size());
+          for (size_t i = 0; i < image.size(); ++i) image[i].bits = rng();
+          for (size_t i = 0; i < ct.size(); ++i) ct[i].bits = rng();
+          kernels.bf16.sample(c.problem, image.data(), zeros.data(),
+                              warped.data());
+          kernels.bf16.pull(c.problem, image.data(), zeros.data(), ct.data(),
+                            c.out);
+          kernels.bf16.scatter(c.problem, ct.data(), 0, size[0],
+                               c.gradient.data());
+        }
+      }
+    }
+  }
+  std::printf("adjoint to %.1e\n", worst);
+  return worst < 1e-5 ? 0 : 1;
+}
+
+template <typename F>
+double Nanoseconds(const F& f, int64_t points) {
+  double best = 1e30;
+  for (int i = 0; i < 25; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    const std::chrono::duration<double> took =
+        std::chrono::steady_clock::now() - start;
+    best = std::fmin(best, took.count());
+  }
+  return 1e9 * best / points;
+}
+
+void Time() {
+  struct {
+    int axes;
+    int32_t size[3];
+    int64_t channels;
+    int32_t output;
+  } works[] = {{2, {28, 28, 0}, 1, 28},     {2, {64, 64, 0}, 3, 32},
+               {2, {32, 32, 0}, 64, 32},    {2, {448, 448, 0}, 3, 224},
+               {2, {448, 448, 0}, 4, 224},  {2, {448, 448, 0}, 16, 224},
+               {2, {2048, 2048, 0}, 3, 2048}, {3, {64, 64, 64}, 1, 64}};
+  for (const auto& w : works) {
+    const int64_t points =
+        w.axes == 3 ? w.output * w.output * w.output : w.output * w.output;
+    Case c(w.axes, w.size, w.channels, points, stn::Padding::kZeros);
+    for (int64_t i = 0; i < points; ++i) {  // turned a little
+      const float x = (i % w.output) * float(w.size[1]) / w.output;
+      const float y = (i / w.output % w.output) * float(w.size[0]) / w.output;
+      c.pixel[0][i] = 0.1f * x + 0.95f * y - 0.3f;
+      c.pixel[1][i] = 0.9f * x - 0.12f * y + 2.2f;
+      if (w.axes == 3) c.pixel[2][i] = i / (w.output * w.output) * 0.97f;
+    }
+    const int repeat = points < 50000 ? 200 : 1;
+    const auto times = [&](void (Case::*f)()) {
+      return Nanoseconds([&] { for (int i = 0; i < repeat; ++i) (c.*f)(); },
+                         points * repeat);
+    };
+    std::printf("%dD %4d x %2d channels: sample %.2f, pull %.2f, scatter %.2f"
+                " ns a point\n", w.axes, w.size[0], int(w.channels),
+                times(&Case::Sample), times(&Case::Pull),
+                times(&Case::Scatter));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char**) {
+  if (argc == 1) return Check();
+  Time();
+}
