@@ -4,13 +4,14 @@ VENV ?= .venv
 RUNS ?= runs
 BIN := $(VENV)/bin
 # Packages are installed once, and again when pyproject.toml changes.
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-slow bench lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart  train an ST-CNN and a CNN on rotated digits"
 	@echo "make test        run the tests"
 	@echo "make test-slow   run the tests that take minutes"
+	@echo "make bench       time the sampler, beside those of others"
 	@echo "make lint        check style and types"
 
 $(BIN)/python:
@@ -26,7 +27,24 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
 
-quickstart: $(VENV)/.installed-demo
+# The sampler in C++, built against the jaxlib of this environment. Everything
+# runs without it, so that nothing which goes wrong here is an error.
+NATIVE := native/CMakeLists.txt native/pyproject.toml \
+  $(wildcard native/src/* native/stn_native/*.py)
+$(VENV)/.installed-native: $(NATIVE) | $(BIN)/python
+	@if ! command -v $(firstword $(CXX)) >/dev/null; then \
+	  echo "No C++ compiler: the sampler runs in plain JAX."; \
+	elif $(BIN)/python -m pip install --quiet "jax>=0.10" \
+	    "scikit-build-core>=0.10" cmake ninja >$@.log 2>&1 && \
+	  $(BIN)/python -m pip install --no-build-isolation ./native \
+	    >>$@.log 2>&1; then \
+	  echo "The sampler in C++ is built."; \
+	else \
+	  echo "The sampler in C++ was not built ($@.log): plain JAX runs."; \
+	fi
+	@touch $@
+
+quickstart: $(VENV)/.installed-demo $(VENV)/.installed-native
 	@for model in st_cnn cnn; do \
 	  $(BIN)/python train.py --config=configs/quickstart.py:model=$$model \
 	    --workdir=$(RUNS)/quickstart/$$model || exit 1; \
@@ -45,11 +63,14 @@ quickstart: $(VENV)/.installed-demo
 # one device more threads than cores only slow it down.
 test test-slow: export NPROC ?= 16
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)/.installed-native
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-native
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-demo $(VENV)/.installed-native
+	$(BIN)/python benchmarks/bench_sampling.py $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
