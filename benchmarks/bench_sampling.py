@@ -69,7 +69,7 @@ def make_inputs(work: Work) -> tuple[np.ndarray, ...]:
   )
   grids = jax.jit(jax.vmap(jax.vmap(make)))(thetas.astype(np.float32))
   ct = rng.uniform(-1, 1, (*grids.shape[:-1], work.channels))
-  return images.astype(np.float32), np.asarray(grids), ct.astype(np.float32)
+  return images.astype(np.float32), np.array(grids), ct.astype(np.float32)
 
 
 # Contestants: (work, pass) -> a function without arguments that does the work
