@@ -272,15 +272,18 @@ def measure_work(
   ]
 
 
-def print_table(rows: list[dict[str, Any]], bandwidth: float) -> None:
-  """Milliseconds, the share of the copy bandwidth, megabytes."""
+def print_head() -> None:
+  """The columns of `print_rows`."""
   print(
-    f"\n{'work':8}{'pass':9}{'by':17}{'ms':>9}{'x torch':>9}"
+    f"{'work':8}{'pass':9}{'by':17}{'ms':>9}{'x torch':>9}"
     f"{'least ms':>10}{'x torch':>9}{'% of copy':>11}{'MB needed':>11}"
   )
-  theirs = {(r["work"], r["pass"]): r for r in rows if r["by"] == "torch"}
+
+
+def print_rows(rows: list[dict[str, Any]], bandwidth: float) -> None:
+  """Milliseconds, the share of the copy bandwidth, megabytes."""
+  torch = next((row for row in rows if row["by"] == "torch"), None)
   for row in rows:
-    torch = theirs.get((row["work"], row["pass"]))
     ratio, least = (
       f"{row[key] / torch[key]:.2f}" if torch else "-"
       for key in ("ms", "least_ms")
@@ -290,7 +293,8 @@ def print_table(rows: list[dict[str, Any]], bandwidth: float) -> None:
     print(
       f"{row['work']:8}{row['pass']:9}{row['by']:17}{row['ms']:9.2f}{ratio:>9}"
       f"{row['least_ms']:10.2f}{least:>9}"
-      f"{share:11.0f}{'-' if peak is None else f'{peak / 1e6:.1f}':>11}"
+      f"{share:11.0f}{'-' if peak is None else f'{peak / 1e6:.1f}':>11}",
+      flush=True,
     )
 
 
@@ -308,13 +312,13 @@ def main() -> None:
   if flags.by:
     peers = {name: peers[name] for name in flags.by.split(",") if name in peers}
   bandwidth = copy_bandwidth()
-  rows = [
-    row
-    for name in flags.works.split(",")
-    for direction in flags.passes.split(",")
-    for row in measure_work(name, direction, peers, flags.rounds)
-  ]
-  print_table(rows, bandwidth)
+  rows = []
+  print_head()
+  for name in flags.works.split(","):
+    for direction in flags.passes.split(","):
+      measured = measure_work(name, direction, peers, flags.rounds)
+      print_rows(measured, bandwidth)
+      rows += measured
   report = {
     "machine": platform.processor() or platform.machine(),
     "threads": THREADS,
