@@ -17,6 +17,7 @@ from stn.sampling import (
   KERNELS,
   PADDINGS,
   Kernel,
+  cubic_kernel,
   grid_sample,
 )
 from stn.transforms import (
@@ -42,6 +43,7 @@ __all__ = [
   "Transform",
   "affine_grid",
   "compose",
+  "cubic_kernel",
   "from_matrix",
   "get_transform",
   "grid_sample",

@@ -19,6 +19,7 @@ def spatial_transform(
   output_size: Sequence[int] | None = None,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
+  fill_value: ArrayLike | None = None,
   align_corners: bool = False,
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
@@ -31,6 +32,7 @@ def spatial_transform(
     output_size: spatial size of the result; None keeps the image's.
     method: the interpolation, see `grid_sample`.
     padding_mode: what lies outside, see `grid_sample`.
+    fill_value: of `padding_mode="fill"`, see `grid_sample`.
     align_corners: the coordinate rule, see `stn.grids`.
     implementation: see `grid_sample`.
 
@@ -58,6 +60,7 @@ def spatial_transform(
     grid,
     method=method,
     padding_mode=padding_mode,
+    fill_value=fill_value,
     align_corners=align_corners,
     implementation=implementation,
   )

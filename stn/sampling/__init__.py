@@ -5,6 +5,7 @@ one row of `PADDINGS`; an implementation a function with the signature of
 `xla.sample` and one row of `IMPLEMENTATIONS`.
 """
 
+import functools
 import math
 
 import jax
@@ -18,11 +19,18 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import xla
-from stn.sampling.kernels import KERNELS, Kernel, get_kernel
+from stn.sampling import splines, xla
+from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
 
-__all__ = ["IMPLEMENTATIONS", "KERNELS", "PADDINGS", "Kernel", "grid_sample"]
+__all__ = [
+  "IMPLEMENTATIONS",
+  "KERNELS",
+  "PADDINGS",
+  "Kernel",
+  "cubic_kernel",
+  "grid_sample",
+]
 
 IMPLEMENTATIONS = {"xla": xla.sample}
 
@@ -33,6 +41,7 @@ def grid_sample(
   *,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
+  fill_value: ArrayLike | None = None,
   align_corners: bool = False,
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
@@ -55,9 +64,15 @@ def grid_sample(
       of spatial axes: (x,), (x, y) or (x, y, z), x along the LAST spatial
       axis, [-1, 1] within the image. Kept in float64 if it is, otherwise in
       float32.
-    method: "nearest", "linear" (also "bilinear", "trilinear"), or a `Kernel`.
+    method: a key of `KERNELS`: "nearest", "linear" (also "bilinear",
+      "trilinear"), "cubic" (Keys, a = -0.5; also "bicubic"; `cubic_kernel` for
+      another a), "lanczos3", "quadratic_bspline" or "cubic_bspline" (both
+      pass through the pixels); or a `Kernel`.
     padding_mode: what lies outside: "zeros", "border" or "reflection", with
-      the meaning these have in torch's `grid_sample`.
+      the meaning these have in torch's `grid_sample`; "wrap", the image again;
+      or "fill", the value of `fill_value`.
+    fill_value: for `padding_mode="fill"` and for it alone: a number, or one
+      for each channel, (C,).
     align_corners: False: -1 and 1 are the outer edges of the corner pixels.
       True: their centres. See `stn.grids`.
     implementation: a key of `IMPLEMENTATIONS`; None chooses.
@@ -101,6 +116,7 @@ def grid_sample(
     raise TypeError(f"`image` must be real; got {image.dtype.name}.")
   kernel = get_kernel(method)
   check_choice("padding_mode", padding_mode, PADDINGS)
+  fill = _as_fill(fill_value, padding_mode, image.shape[-1])
   if implementation is None:
     implementation = "xla"
   check_choice("implementation", implementation, IMPLEMENTATIONS)
@@ -113,7 +129,29 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
-  warped = IMPLEMENTATIONS[implementation](
-    image, pixels, kernel, PADDINGS[padding_mode], align_corners
-  )
+  sample = IMPLEMENTATIONS[implementation]
+  if kernel.poles:
+    sample = functools.partial(splines.sample, sample)
+  padding = PADDINGS[padding_mode]
+  warped = sample(image, pixels, kernel, padding, align_corners, fill)
   return warped.astype(image.dtype)
+
+
+def _as_fill(
+  fill_value: ArrayLike | None, padding_mode: str, channels: int
+) -> jax.Array:
+  """The value outside for each channel, (C,)."""
+  if (fill_value is not None) != (padding_mode == "fill"):
+    raise ValueError(
+      '`fill_value` belongs to `padding_mode="fill"`; got '
+      f"`padding_mode={padding_mode!r}` and `fill_value={fill_value!r}`."
+    )
+  fill = jnp.asarray(0.0 if fill_value is None else fill_value)
+  check_shape(
+    "fill_value",
+    fill,
+    f"() or ({channels},)",
+    fill.shape in ((), (channels,)),
+    ", one value for each channel",
+  )
+  return jnp.broadcast_to(fill, (channels,))

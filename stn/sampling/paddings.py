@@ -14,10 +14,10 @@ import jax.numpy as jnp
 Padding = Callable[[jax.Array, int, bool], tuple[jax.Array, jax.Array | None]]
 
 
-def zeros(
+def fill(
   index: jax.Array, size: int, align_corners: bool
 ) -> tuple[jax.Array, jax.Array | None]:
-  """Outside is 0."""
+  """Outside is a constant: 0 for "zeros", `fill_value` for "fill"."""
   del align_corners
   # Not `(index >= 0) & (index < size)`: NaN counts as inside and stays NaN.
   outside = (index < 0) | (index > size - 1)
@@ -51,8 +51,25 @@ def reflection(
   return jnp.clip(index, 0, size - 1), None
 
 
+def wrap(
+  index: jax.Array, size: int, align_corners: bool
+) -> tuple[jax.Array, jax.Array | None]:
+  """Outside is the image again, as on a torus: its period is `size` pixels.
+
+  SciPy's "grid-wrap". The pixel before the first is the last one, whatever
+  `align_corners` is.
+  """
+  del align_corners
+  return jnp.clip(jnp.mod(index, size), 0, size - 1), None
+
+
 PADDINGS: dict[str, Padding] = {
-  "zeros": zeros,
+  "zeros": fill,
+  "fill": fill,
   "border": border,
   "reflection": reflection,
+  "wrap": wrap,
 }
+
+# Paddings whose outside holds no pixel that the inside does not.
+PERIODIC = (reflection, wrap)
