@@ -30,6 +30,19 @@ def _scale(size: int, align_corners: bool) -> float:
   return (size - 1) / 2 if align_corners else size / 2
 
 
+def pixel_pitch(size: int, *, align_corners: bool = False) -> float:
+  """The distance between the centres of two pixels, normalised.
+
+  Args:
+    size: pixels along that axis.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    2 / size, or 2 / (size - 1) under `align_corners`; 2 for a size of 1.
+  """
+  return 1 / (_scale(size, align_corners) or 0.5)
+
+
 def normalised_to_pixel(
   coordinate: Float[ArrayLike, "*n"],
   size: int,

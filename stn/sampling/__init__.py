@@ -19,7 +19,7 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import splines, xla
+from stn.sampling import mip, splines, xla
 from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
 
@@ -43,6 +43,7 @@ def grid_sample(
   padding_mode: str = "zeros",
   fill_value: ArrayLike | None = None,
   align_corners: bool = False,
+  footprint: Float[ArrayLike, "*output"] | None = None,
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
   r"""Samples an image at the points of a grid: a pull (backward) warp.
@@ -75,6 +76,10 @@ def grid_sample(
       for each channel, (C,).
     align_corners: False: -1 and 1 are the outer edges of the corner pixels.
       True: their centres. See `stn.grids`.
+    footprint: anti-aliasing, for the linear kernel: the side, in pixels of the
+      image, of the square (cube) that each sample stands for, (*output). Its
+      mean is looked up in a mip pyramid (`stn.sampling.mip`). Sides up to 1,
+      and None, mean a point. `spatial_transform(antialias="mip")` works it out.
     implementation: a key of `IMPLEMENTATIONS`; None chooses.
 
   Returns:
@@ -83,8 +88,9 @@ def grid_sample(
 
   Raises:
     TypeError: if `grid` is not floating, or `image` is complex.
-    ValueError: if the shapes do not fit each other, a name is unknown, or the
-      image has no pixels or 2**31 or more.
+    ValueError: if the shapes do not fit each other, a name is unknown, an
+      option does not go with another, or the image has no pixels or 2**31 or
+      more.
 
   Example:
     >>> import jax.numpy as jnp
@@ -129,10 +135,14 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
+  padding = PADDINGS[padding_mode]
+  if footprint is not None:
+    footprint = _check_footprint(footprint, grid, kernel)
+    warped = mip.sample(image, pixels, footprint, padding, align_corners, fill)
+    return warped.astype(image.dtype)
   sample = IMPLEMENTATIONS[implementation]
   if kernel.poles:
     sample = functools.partial(splines.sample, sample)
-  padding = PADDINGS[padding_mode]
   warped = sample(image, pixels, kernel, padding, align_corners, fill)
   return warped.astype(image.dtype)
 
@@ -155,3 +165,22 @@ def _as_fill(
     ", one value for each channel",
   )
   return jnp.broadcast_to(fill, (channels,))
+
+
+def _check_footprint(
+  footprint: ArrayLike, grid: jax.Array, kernel: Kernel
+) -> jax.Array:
+  if kernel != KERNELS["linear"]:
+    raise ValueError(
+      "`footprint` (a mip pyramid) needs the linear kernel; got another "
+      "`method`."
+    )
+  footprint = as_coordinates("footprint", footprint)
+  check_shape(
+    "footprint",
+    footprint,
+    str(grid.shape[:-1]),
+    footprint.shape == grid.shape[:-1],
+    ", one side for each point of `grid`",
+  )
+  return footprint

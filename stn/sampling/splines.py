@@ -22,26 +22,12 @@ import jax
 import jax.numpy as jnp
 
 from stn.sampling.kernels import KERNELS, Kernel
-from stn.sampling.paddings import PERIODIC, Padding
+from stn.sampling.paddings import PERIODIC, Padding, extend
 
 
 def _length(pole: float, dtype: jnp.dtype) -> int:
   """Neighbours on one side, until z**length is below the dtype's rounding."""
   return math.ceil(math.log(jnp.finfo(dtype).eps / 2) / math.log(-pole))
-
-
-def _extend(image, axis, margin, padding, fill, align_corners):
-  """The padded image, `margin` pixels further on both sides of an axis."""
-  size = image.shape[axis]
-  index = jnp.arange(-margin, size + margin, dtype=jnp.float32)
-  index, inside = padding(index, size, align_corners)
-  extended = jnp.take(image, index.astype(jnp.int32), axis, mode="clip")
-  if inside is None:
-    return extended
-  column = [1] * image.ndim
-  column[axis] = inside.size
-  fill = jnp.broadcast_to(fill.astype(image.dtype), extended.shape)
-  return jnp.where(inside.reshape(column), extended, fill)
 
 
 def _filter(image, axis, pole, length):
@@ -84,9 +70,8 @@ def coefficients(
   lengths = [_length(pole, image.dtype) for pole in poles]
   margin = 0 if padding in PERIODIC else sum(lengths)
   for axis in range(image.ndim - 1):
-    image = _extend(
-      image, axis, margin + sum(lengths), padding, fill, align_corners
-    )
+    width = margin + sum(lengths)
+    image = extend(image, axis, (width, width), padding, align_corners, fill)
     for pole, length in zip(poles, lengths, strict=True):
       image = _filter(image, axis, pole, length)
   return image, margin

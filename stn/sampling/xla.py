@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stn.sampling.kernels import Kernel
-from stn.sampling.paddings import Padding
+from stn.sampling.paddings import Padding, Size
 
 # Coordinates beyond this are outside every image: it bounds the arithmetic of
 # infinite and huge ones. A power of two, exact in float32.
@@ -29,7 +29,7 @@ class _Tap(NamedTuple):
 
 def _taps(
   pixel: jax.Array,
-  size: int,
+  size: Size,
   kernel: Kernel,
   padding: Padding,
   align_corners: bool,
@@ -84,9 +84,44 @@ def sample(
   """
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
-  wide = jnp.float64 in (image.dtype, pixels[0].dtype)
+  return sample_flat(
+    flat, spatial, pixels, kernel, padding, align_corners, fill
+  )
+
+
+def sample_flat(
+  flat: jax.Array,
+  spatial: Sequence[Size],
+  pixels: Sequence[jax.Array],
+  kernel: Kernel,
+  padding: Padding,
+  align_corners: bool,
+  fill: jax.Array,
+  start: int | jax.Array = 0,
+) -> jax.Array:
+  """Samples an image that is part of a list of pixels.
+
+  Args:
+    flat: pixels (P, C), row by row.
+    spatial: the size of the image, ints, or for an image that differs from
+      sample to sample arrays (*output) in the dtype of the pixels.
+    pixels: see `sample`, and the other arguments too.
+    kernel: see there.
+    padding: see there.
+    align_corners: see there.
+    fill: see there.
+    start: where in `flat` the image begins, an int or int32 (*output).
+
+  Returns:
+    (*output, C) in float64 if image or pixels are, otherwise float32.
+  """
+  wide = jnp.float64 in (flat.dtype, pixels[0].dtype)
   dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
   fill = fill.astype(dtype)
+  sizes = [
+    size if isinstance(size, int) else size.astype(jnp.int32)
+    for size in spatial
+  ]
   *outer_axes, inner = [
     _taps(pixel, size, kernel, padding, align_corners)
     for pixel, size in zip(pixels, spatial, strict=True)
@@ -97,12 +132,10 @@ def sample(
     total = 0
     for tap in inner:
       taps = (*outer, tap)
-      index = functools.reduce(
-        lambda i, axis: i * axis[1] + axis[0].index,
-        zip(taps[1:], spatial[1:], strict=True),
-        taps[0].index,
-      )
-      value = flat.at[index].get(mode="promise_in_bounds").astype(dtype)
+      index = taps[0].index
+      for tap_of_axis, size in zip(taps[1:], sizes[1:], strict=True):
+        index = index * size + tap_of_axis.index
+      value = flat.at[start + index].get(mode="promise_in_bounds").astype(dtype)
       masks = [tap.inside for tap in taps if tap.inside is not None]
       if masks:
         inside = functools.reduce(operator.and_, masks)[..., None]
