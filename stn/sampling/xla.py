@@ -129,7 +129,7 @@ def sample_flat(
 
   def row(outer: Sequence[_Tap]) -> jax.Array:
     """The sum over the taps of the last axis, for one tap of each other."""
-    total = 0
+    total = jnp.zeros((), dtype)
     for tap in inner:
       taps = (*outer, tap)
       index = taps[0].index
