@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from cases import QUICKLY, check_derivatives
 from scipy.interpolate import BSpline, RBFInterpolator, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
@@ -97,15 +97,14 @@ def test_tps_derivatives_at_a_control_point(d, x64):
   """
   family = tps(ndim=d, num_control_points=3)
   theta = uniform(family.num_params, size=0.3, dtype=np.float64)
-  apply = jax.jit(family.apply)
   centre = jnp.zeros((1, d))
   if d < 3:
-    check_grads(apply, (theta, centre), order=1, modes=("fwd", "rev"))
-  if d == 1:
-    check_grads(apply, (theta, centre), order=2, modes=("rev",))
-  for derivative in jax.hessian(
-    lambda theta, points: (apply(theta, points) ** 2).sum(), (0, 1)
-  )(theta, centre):
+    check_derivatives(family.apply, theta, centre, order=3 - d, forward=True)
+  hessian = jax.hessian(
+    lambda theta, points: (family.apply(theta, points) ** 2).sum(), (0, 1)
+  )
+  hessian = jax.jit(hessian, compiler_options=QUICKLY)
+  for derivative in hessian(theta, centre):
     assert all(np.isfinite(part).all() for part in derivative)
 
 
@@ -243,8 +242,7 @@ def test_gradients(name, d, x64):
   family = stn.get_transform(name, ndim=d, **OPTIONS[name])
   theta = uniform(family.num_params, dtype=np.float64, size=0.3)
   points = uniform(2, d, seed=1, dtype=np.float64)
-  apply = jax.jit(family.apply)
-  check_grads(apply, (theta, points), order=2, modes=("rev",))
+  check_derivatives(family.apply, theta, points)
 
 
 @EACH
