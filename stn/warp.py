@@ -1,6 +1,7 @@
 """Grid and sampler in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 from jaxtyping import ArrayLike, Float, Shaped
@@ -16,7 +17,7 @@ def spatial_transform(
   theta: Float[ArrayLike, " params"],
   *,
   transform: str | Transform = "affine",
-  output_size: Sequence[int] | None = None,
+  output_size: Iterable[SupportsIndex] | None = None,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
   align_corners: bool = False,

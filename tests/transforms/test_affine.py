@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import check_derivatives
+from derivatives import check_derivatives
 
 from stn.transforms import affine, apply_affine, get_transform
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import QUICKLY, check_derivatives
+from derivatives import QUICKLY, check_derivatives
 from scipy.interpolate import BSpline, RBFInterpolator, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
@@ -215,6 +215,19 @@ def test_lattices_have_a_least_size(own_errors, name, option, value):
     match=f"`{option}` must be an int, or 2 ints, of at least {least}",
   ):
     stn.get_transform(name, **{option: value})
+
+
+def test_lattice_sizes_may_be_numpys():
+  for size in (np.int64(4), np.array([4, 4]), (np.int32(4), 4)):
+    for name, option in (("tps", "num_control_points"), ("flow", "size")):
+      family = stn.get_transform(name, **{option: size})
+      assert family.num_params == 32
+
+
+@pytest.mark.parametrize("value", [2.5, (4, 2.5), "ab"], ids=str)
+def test_lattice_sizes_are_ints(own_errors, value):
+  with pytest.raises(TypeError, match="`size` must be an int, or 2 ints"):
+    flow(size=value)
 
 
 # All three.

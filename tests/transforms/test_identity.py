@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import QUICKLY, random_image
+from cases import random_image
+from derivatives import QUICKLY
 
 import stn
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import check_derivatives
+from derivatives import check_derivatives
 
 import stn
 
