@@ -66,7 +66,7 @@ def check_output_size(
   return size
 
 
-def check_size(size: Any) -> int:
+def check_size(size: Any) -> Any:
   """Returns a `size` as an int, whatever its type; a symbolic one as it is."""
   if jax.export.is_symbolic_dim(size):
     return size
