@@ -8,7 +8,7 @@ traced by jit and are never looked at.
 import difflib
 import operator
 from collections.abc import Iterable
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
 import jax
 import jax.export
@@ -66,10 +66,10 @@ def check_output_size(
   return size
 
 
-def check_size(size: Any) -> Any:
+def check_size(size: Any) -> int:
   """Returns a `size` as an int, whatever its type; a symbolic one as it is."""
   if jax.export.is_symbolic_dim(size):
-    return size
+    return cast(int, size)
   try:
     number = operator.index(size)
   except TypeError:

@@ -36,23 +36,18 @@ def value_and_gradients(image, grid, **options):
   ("channels", "output"), [(2, (0,)), (2, (3, 0)), (0, (3,)), (0, (0, 2))]
 )
 def test_empty_outputs_have_shapes_and_gradients(channels, output, method):
-  @functools.partial(jax.jit, static_argnames="padding_mode")
-  def run(image, grid, padding_mode):
-    return value_and_gradients(
-      image, grid, method=method, **options(padding_mode)
-    )
-
   image, grid = np.ones((4, 5, channels), "f"), np.zeros((*output, 2), "f")
-  for padding_mode in stn.PADDINGS:
+  run = functools.partial(value_and_gradients, method=method)
+  for padding_mode in stn.PADDINGS if method == "linear" else ["border"]:
     (_, value), gradients = jax.eval_shape(
-      functools.partial(run, padding_mode=padding_mode), image, grid
+      functools.partial(run, **options(padding_mode)), image, grid
     )
     assert value.shape == (*output, channels)
     assert [g.shape for g in gradients] == [image.shape, grid.shape]
-  (total, _), (to_image, to_grid) = run(image, grid, "zeros")
-  assert total == 0
-  assert not np.any(to_image)
-  assert not np.any(to_grid)
+  if method == "linear":
+    (total, _), gradients = jax.jit(run)(image, grid)
+    assert total == 0
+    assert not any(map(np.any, gradients))
 
 
 def test_an_empty_batch():
@@ -101,7 +96,7 @@ def test_a_single_pixel(method):
     warped = stn.grid_sample(
       image, grid, method=method, **options(padding_mode)
     )
-    np.testing.assert_allclose(warped[:, 0], [2, outside], rtol=1e-6)
+    np.testing.assert_allclose(warped[:, 0], [2, outside], atol=1e-4)
 
 
 # Mixed dtypes: the grid keeps its precision, the result the image's.
