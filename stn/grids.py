@@ -51,7 +51,7 @@ def normalised_to_pixel(
 
   Args:
     coordinate: any shape, -1 to 1 within the image.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
@@ -91,7 +91,7 @@ def pixel_to_normalised(
 
   Args:
     pixel: any shape; 0 is the centre of the first pixel.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
