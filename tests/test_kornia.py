@@ -46,9 +46,8 @@ def warp(image, theta, transform, output_size, align_corners):
   return f(image, theta)
 
 
-@pytest.mark.parametrize("align_corners", [False, True])
-def test_homographies_of_normalised_points(kornia, align_corners):
-  """Its grid is that of `align_corners=True`, whatever the sampler's rule."""
+def test_homographies_of_normalised_points(kornia):
+  """With `align_corners=True`: before 0.9 its grid knew no other rule."""
   image, theta = random_image(6, 7, 2), homography()
   theirs = kornia.geometry.transform.homography_warp(
     to_torch(image, channels=True),
@@ -56,14 +55,9 @@ def test_homographies_of_normalised_points(kornia, align_corners):
     (5, 4),
     mode="bilinear",
     padding_mode="zeros",
-    align_corners=align_corners,
+    align_corners=True,
   )
-  points = stn.transform_grid("projective", theta, (5, 4), align_corners=True)
-  ours = jax.jit(
-    lambda image, grid: stn.grid_sample(
-      image, grid, align_corners=align_corners
-    )
-  )(image, points)
+  ours = warp(image, theta, "projective", (5, 4), align_corners=True)
   np.testing.assert_allclose(ours, theirs[0].movedim(0, -1), atol=1e-5)
 
 
@@ -85,19 +79,27 @@ def test_homographies_of_pixels(kornia):
   np.testing.assert_allclose(ours, theirs[0].movedim(0, -1), atol=1e-4)
 
 
-def test_thin_plate_splines(kornia):
-  """Between the same pairs of points, the same spline."""
+@pytest.mark.parametrize("affine", [False, True])
+def test_thin_plate_splines(kornia, affine):
+  """Both take the same points to the same places, and are affine if these are.
+
+  Between they differ: its kernels stand on the targets, ours on the sources, as
+  Bookstein's and SciPy's (tests/transforms/test_displacements.py).
+  """
   rng = np.random.default_rng(0)
   axis = np.linspace(-1, 1, 3, dtype=np.float32)
   centres = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
   moves = rng.uniform(-0.3, 0.3, centres.shape).astype(np.float32)
-  points = rng.uniform(-1.2, 1.2, (20, 2)).astype(np.float32)
+  points = centres
+  if affine:
+    moves = centres @ moves[:2] + moves[2]
+    points = rng.uniform(-1.2, 1.2, (20, 2)).astype(np.float32)
+  targets = to_torch(centres + moves)
   transform = kornia.geometry.transform
-  weights, affine = transform.get_tps_transform(
-    to_torch(centres), to_torch(centres + moves)
-  )
   theirs = transform.warp_points_tps(
-    to_torch(points), to_torch(centres), weights, affine
+    to_torch(points),
+    targets,
+    *transform.get_tps_transform(to_torch(centres), targets),
   )
   family = stn.get_transform("tps", control_points=centres)
   ours = jax.jit(family.apply)(moves.reshape(-1), points)
