@@ -2,7 +2,8 @@
 
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ def spatial_transform(
   theta: Float[ArrayLike, " params"],
   *,
   transform: str | Transform = "affine",
-  output_size: Sequence[int] | None = None,
+  output_size: Iterable[SupportsIndex] | None = None,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
   fill_value: ArrayLike | None = None,

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import flax.linen as nn
 import jax
@@ -53,7 +54,7 @@ class SpatialTransformer(nn.Module):
 
   localisation: nn.Module
   transform: str | Transform = "affine"
-  output_size: Sequence[int] | None = None
+  output_size: Sequence[SupportsIndex] | None = None
   num_transformers: int = 1
   method: str | Kernel = "linear"
   padding_mode: str = "zeros"
