@@ -13,7 +13,9 @@ Points and grids hold (x, y) or (x, y, z) in their last axis; x runs along the
 LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +23,18 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float
 
-from stn._checks import as_coordinates, check_output_size, check_shape
+from stn._checks import (
+  as_coordinates,
+  check_output_size,
+  check_shape,
+  check_size,
+)
 from stn.transforms import Transform, apply_affine, get_transform
+
+# A grid of up to so many points is a constant of the compiled program, and what
+# a transform makes of it without theta is, too. A larger one costs less to make
+# than to read.
+_MAX_CONSTANT = 2**17
 
 
 def _scale(size: int, align_corners: bool) -> float:
@@ -30,9 +42,22 @@ def _scale(size: int, align_corners: bool) -> float:
   return (size - 1) / 2 if align_corners else size / 2
 
 
+def pixel_pitch(size: int, *, align_corners: bool = False) -> float:
+  """The distance between the centres of two pixels, normalised.
+
+  Args:
+    size: pixels along that axis.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    2 / size, or 2 / (size - 1) under `align_corners`; 2 for a size of 1.
+  """
+  return 1 / (_scale(size, align_corners) or 0.5)
+
+
 def normalised_to_pixel(
   coordinate: Float[ArrayLike, "*n"],
-  size: int,
+  size: SupportsIndex,
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*n"]:
@@ -45,7 +70,7 @@ def normalised_to_pixel(
 
   Args:
     coordinate: any shape, -1 to 1 within the image.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
@@ -54,6 +79,7 @@ def normalised_to_pixel(
 
   Raises:
     TypeError: if `coordinate` is not floating.
+    ValueError: if `size` is not a positive int.
 
   Example:
     >>> import jax.numpy as jnp
@@ -63,9 +89,10 @@ def normalised_to_pixel(
     Array([0. , 1.5, 3. ], dtype=float32)
   """
   coordinate = as_coordinates("coordinate", coordinate)
-  scale = _scale(size, align_corners)
-  if not scale:  # everything but NaN is at the only pixel, infinity too
+  size = check_size(size)
+  if align_corners and size == 1:  # all but NaN is there, infinity too
     return jnp.where(jnp.isnan(coordinate), coordinate, 0)
+  scale = _scale(size, align_corners)
   pixel = coordinate * scale + (size - 1) / 2
   whole = jax.lax.stop_gradient(jnp.round(pixel))
   fixed = jax.lax.stop_gradient(pixel)
@@ -75,7 +102,7 @@ def normalised_to_pixel(
 
 def pixel_to_normalised(
   pixel: Float[ArrayLike, "*n"],
-  size: int,
+  size: SupportsIndex,
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*n"]:
@@ -83,7 +110,7 @@ def pixel_to_normalised(
 
   Args:
     pixel: any shape; 0 is the centre of the first pixel.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
@@ -91,6 +118,7 @@ def pixel_to_normalised(
 
   Raises:
     TypeError: if `pixel` is not floating.
+    ValueError: if `size` is not a positive int.
 
   Example:
     >>> import jax.numpy as jnp
@@ -98,12 +126,14 @@ def pixel_to_normalised(
     Array([-1.,  1.], dtype=float32)
   """
   pixel = as_coordinates("pixel", pixel)
-  scale = _scale(size, align_corners)
-  return (pixel - (size - 1) / 2) / scale if scale else jnp.zeros_like(pixel)
+  size = check_size(size)
+  if align_corners and size == 1:
+    return jnp.zeros_like(pixel)
+  return (pixel - (size - 1) / 2) / _scale(size, align_corners)
 
 
 def regular_grid(
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
   dtype: DTypeLike = jnp.float32,
@@ -136,14 +166,19 @@ def regular_grid(
     scale = _scale(size, align_corners)
     # In NumPy's float64, so that each coordinate is rounded once.
     centred = np.arange(size) - (size - 1) / 2
-    axes.append(jnp.asarray(centred / scale if scale else centred, dtype))
-  return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+    axes.append((centred / scale if scale else centred).astype(dtype))
+  if math.prod(output_size) > _MAX_CONSTANT:
+    axes = map(jnp.asarray, axes)
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+  grid = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+  with jax.ensure_compile_time_eval():
+    return jnp.asarray(grid)
 
 
 def transform_grid(
   transform: str | Transform,
   theta: Float[ArrayLike, " params"],
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*output d"]:
@@ -187,7 +222,7 @@ def transform_grid(
 
 def affine_grid(
   theta: Float[ArrayLike, "d d+1"],
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*output d"]:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-PADDINGS = ("zeros", "border", "reflection")
+# "fill" needs a value, and its own tests: test_paddings.py.
+PADDINGS = ("zeros", "border", "reflection", "wrap")
 
 
 def random_image(*shape, seed=0, dtype=np.float32):

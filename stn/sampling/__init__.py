@@ -7,6 +7,7 @@ one row of `PADDINGS`; an implementation a function with the signature of
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +20,22 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import linear, native
-from stn.sampling.kernels import KERNELS, Kernel, get_kernel
+from stn.sampling import gradients, linear, mip, native, splines
+from stn.sampling.gradients import GRADIENTS, GradientRule, linearised_gradient
+from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
 
 __all__ = [
+  "GRADIENTS",
   "IMPLEMENTATIONS",
   "KERNELS",
   "PADDINGS",
+  "GradientRule",
   "Kernel",
+  "cubic_kernel",
   "grid_sample",
   "implementations",
+  "linearised_gradient",
 ]
 
 IMPLEMENTATIONS = {
@@ -44,7 +50,8 @@ def implementations() -> dict[str, str | None]:
   Returns:
     For each key of `IMPLEMENTATIONS` None if it can be used, otherwise why
     not. "native" is C++ for CPUs; even where it is, XLA runs what it does not
-    support: other kernels than "linear", float16 and float64, other devices.
+    support: other kernels than "linear", the padding "fill", footprints,
+    float16 and float64, other devices.
 
   Example:
     >>> implementations()["xla"] is None
@@ -59,7 +66,10 @@ def grid_sample(
   *,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
+  fill_value: ArrayLike | None = None,
   align_corners: bool = False,
+  footprint: Float[ArrayLike, "*output"] | None = None,
+  gradient: str | GradientRule = "exact",
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
   r"""Samples an image at the points of a grid: a pull (backward) warp.
@@ -81,11 +91,25 @@ def grid_sample(
       of spatial axes: (x,), (x, y) or (x, y, z), x along the LAST spatial
       axis, [-1, 1] within the image. Kept in float64 if it is, otherwise in
       float32.
-    method: "nearest", "linear" (also "bilinear", "trilinear"), or a `Kernel`.
+    method: a key of `KERNELS`: "nearest", "linear" (also "bilinear",
+      "trilinear"), "cubic" (Keys, a = -0.5; also "bicubic"; `cubic_kernel` for
+      another a), "lanczos3", "quadratic_bspline" or "cubic_bspline" (both
+      pass through the pixels); or a `Kernel`.
     padding_mode: what lies outside: "zeros", "border" or "reflection", with
-      the meaning these have in torch's `grid_sample`.
+      the meaning these have in torch's `grid_sample`; "wrap", the image again;
+      or "fill", the value of `fill_value`.
+    fill_value: for `padding_mode="fill"` and for it alone: a number, or one
+      for each channel, (C,).
     align_corners: False: -1 and 1 are the outer edges of the corner pixels.
       True: their centres. See `stn.grids`.
+    footprint: anti-aliasing, for the linear kernel: the side, in pixels of the
+      image, of the square (cube) that each sample stands for, (*output). Its
+      mean is looked up in a mip pyramid (`stn.sampling.mip`). Sides up to 1,
+      and None, mean a point. `spatial_transform(antialias="mip")` works it out.
+    gradient: the derivative with respect to the grid: a key of `GRADIENTS`, or
+      a rule. "exact"; "linearised", with a wider basin of attraction
+      (`linearised_gradient` for other widths than one pixel); "multiscale",
+      which leads a grid back that has left the image.
     implementation: a key of `IMPLEMENTATIONS`; None takes the fastest there
       is for the case, see `implementations`.
 
@@ -95,8 +119,9 @@ def grid_sample(
 
   Raises:
     TypeError: if `grid` is not floating, or `image` is complex.
-    ValueError: if the shapes do not fit each other, a name is unknown, the
-      implementation is not there, or the image has no pixels or 2**31 or more.
+    ValueError: if the shapes do not fit each other, a name is unknown, an
+      option does not go with another, the implementation is not there, or the
+      image has no pixels or 2**31 or more.
 
   Example:
     >>> import jax.numpy as jnp
@@ -128,15 +153,8 @@ def grid_sample(
     raise TypeError(f"`image` must be real; got {image.dtype.name}.")
   kernel = get_kernel(method)
   check_choice("padding_mode", padding_mode, PADDINGS)
-  sample = linear.sample
-  if implementation is not None:
-    check_choice("implementation", implementation, IMPLEMENTATIONS)
-    sample = IMPLEMENTATIONS[implementation]
-    why_not = implementations()[implementation]
-    if why_not:
-      raise ValueError(
-        f"`implementation` {implementation!r} cannot be used: {why_not}."
-      )
+  fill = _as_fill(fill_value, padding_mode, image.shape[-1])
+  sample_kernel = _get_implementation(implementation)
 
   if not jnp.issubdtype(image.dtype, jnp.floating):
     image = image.astype(jnp.float32)
@@ -146,5 +164,78 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
-  warped = sample(image, pixels, kernel, PADDINGS[padding_mode], align_corners)
+  if footprint is not None:
+    footprint = _check_footprint(footprint, grid, kernel)
+  rule = gradient
+  if isinstance(rule, str) or not callable(rule):
+    check_choice("gradient", rule, GRADIENTS)
+    rule = GRADIENTS[rule]
+
+  padding = PADDINGS[padding_mode]
+  if kernel.poles:
+    sample_kernel = functools.partial(splines.sample, sample_kernel)
+
+  def sample(image, pixels, fill, side=None):
+    side = footprint if side is None else side
+    if side is not None:
+      return mip.sample(image, pixels, side, padding, align_corners, fill)
+    return sample_kernel(image, pixels, kernel, padding, align_corners, fill)
+
+  if rule is None:
+    warped = sample(image, pixels, fill)
+  else:
+    # Slopes are differences of values, which must not be rounded before.
+    wide = jnp.float64 in (image.dtype, pixels[0].dtype)
+    full = image.astype(jnp.float64 if wide else jnp.float32)
+    warped = gradients.sample(rule, sample, full, pixels, fill)
   return warped.astype(image.dtype)
+
+
+def _get_implementation(name: str | None) -> Callable[..., jax.Array]:
+  """The implementation of a name; of None, which chooses for each case."""
+  if name is None:
+    return linear.sample
+  check_choice("implementation", name, IMPLEMENTATIONS)
+  why_not = implementations()[name]
+  if why_not:
+    raise ValueError(f"`implementation` {name!r} cannot be used: {why_not}.")
+  return IMPLEMENTATIONS[name]
+
+
+def _as_fill(
+  fill_value: ArrayLike | None, padding_mode: str, channels: int
+) -> jax.Array:
+  """The value outside for each channel, (C,)."""
+  if (fill_value is not None) != (padding_mode == "fill"):
+    raise ValueError(
+      '`fill_value` belongs to `padding_mode="fill"`; got '
+      f"`padding_mode={padding_mode!r}` and `fill_value={fill_value!r}`."
+    )
+  fill = jnp.asarray(0.0 if fill_value is None else fill_value)
+  check_shape(
+    "fill_value",
+    fill,
+    f"() or ({channels},)",
+    fill.shape in ((), (channels,)),
+    ", one value for each channel",
+  )
+  return jnp.broadcast_to(fill, (channels,))
+
+
+def _check_footprint(
+  footprint: ArrayLike, grid: jax.Array, kernel: Kernel
+) -> jax.Array:
+  if kernel != KERNELS["linear"]:
+    raise ValueError(
+      "`footprint` (a mip pyramid) needs the linear kernel; got another "
+      "`method`."
+    )
+  footprint = as_coordinates("footprint", footprint)
+  check_shape(
+    "footprint",
+    footprint,
+    str(grid.shape[:-1]),
+    footprint.shape == grid.shape[:-1],
+    ", one side for each point of `grid`",
+  )
+  return footprint

@@ -28,6 +28,8 @@ _PADDINGS = {
   (paddings.border, True): 1,
   (paddings.reflection, False): 2,
   (paddings.reflection, True): 3,
+  (paddings.wrap, False): 4,
+  (paddings.wrap, True): 4,
 }
 
 # operation -> the numbers of channels for which it beats XLA's own. Measured

@@ -4,14 +4,15 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stn.sampling.kernels import Kernel
-from stn.sampling.paddings import Padding
+from stn.sampling.paddings import Padding, Size
 
 # Coordinates beyond this are outside every image: it bounds the arithmetic of
 # infinite and huge ones. A power of two, exact in float32.
@@ -28,27 +29,30 @@ class _Tap(NamedTuple):
 
 def _taps(
   pixel: jax.Array,
-  size: int,
+  size: Size,
   kernel: Kernel,
   padding: Padding,
   align_corners: bool,
 ) -> list[_Tap]:
   """The pixels along one axis that take part in each sample."""
   pixel = jnp.clip(pixel, -_FAR, _FAR)
-  if kernel.radius == 0:
-    base, offsets = jnp.round(pixel), [0]
-  else:
-    base = jnp.floor(pixel)
-    offsets = range(1 - kernel.radius, kernel.radius + 1)
+  count = round(2 * kernel.radius)
+  first = -((count - 1) // 2)
+  base = jnp.round(pixel) if count % 2 else jnp.floor(pixel)
   base = jax.lax.stop_gradient(base)
   fraction = pixel - base
   taps = []
-  for offset in offsets:
+  for offset in range(first, first + count):
     distance = fraction - offset if offset <= 0 else offset - fraction
+    if offset == 0 and count % 2:  # the nearest pixel may be on either side
+      distance = jnp.where(fraction < 0, -fraction, fraction)
     index, inside = padding(base + offset, size, align_corners)
     # NaN has no integer: its weight is NaN, so any pixel will do.
     index = jnp.where(jnp.isnan(index), 0, index).astype(jnp.int32)
     taps.append(_Tap(index, kernel.fn(distance), inside))
+  if kernel.normalise:
+    total = functools.reduce(operator.add, (tap.weight for tap in taps))
+    taps = [tap._replace(weight=tap.weight / total) for tap in taps]
   return taps
 
 
@@ -58,6 +62,7 @@ def sample(
   kernel: Kernel,
   padding: Padding,
   align_corners: bool,
+  fill: jax.Array,
 ) -> jax.Array:
   """Samples an image at pixel coordinates (paper, eq. 3).
 
@@ -72,30 +77,103 @@ def sample(
     kernel: the interpolation.
     padding: what lies outside.
     align_corners: where `padding` reflects.
+    fill: (C,), the value where `padding` says that there is no image.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
   """
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
-  wide = jnp.float64 in (image.dtype, pixels[0].dtype)
+  return sample_flat(
+    flat, spatial, pixels, kernel, padding, align_corners, fill
+  )
+
+
+def sample_flat(
+  flat: jax.Array,
+  spatial: Sequence[Size],
+  pixels: Sequence[jax.Array],
+  kernel: Kernel,
+  padding: Padding,
+  align_corners: bool,
+  fill: jax.Array,
+  start: int | jax.Array = 0,
+) -> jax.Array:
+  """Samples an image that is part of a list of pixels.
+
+  Args:
+    flat: pixels (P, C), row by row.
+    spatial: the size of the image, ints, or for an image that differs from
+      sample to sample arrays (*output) in the dtype of the pixels.
+    pixels: see `sample`, and the other arguments too.
+    kernel: see there.
+    padding: see there.
+    align_corners: see there.
+    fill: see there.
+    start: where in `flat` the image begins, an int or int32 (*output).
+
+  Returns:
+    (*output, C) in float64 if image or pixels are, otherwise float32.
+  """
+  wide = jnp.float64 in (flat.dtype, pixels[0].dtype)
   dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
-  axes = [
+  fill = fill.astype(dtype)
+  sizes = [
+    size.astype(jnp.int32) if isinstance(size, jax.Array) else size
+    for size in spatial
+  ]
+  *outer_axes, inner = [
     _taps(pixel, size, kernel, padding, align_corners)
     for pixel, size in zip(pixels, spatial, strict=True)
   ]
-  total = jnp.zeros((), dtype)
-  for taps in itertools.product(*axes):
-    index = functools.reduce(
-      lambda i, axis: i * axis[1] + axis[0].index,
-      zip(taps[1:], spatial[1:], strict=True),
-      taps[0].index,
-    )
-    value = flat.at[index].get(mode="promise_in_bounds").astype(dtype)
-    masks = [tap.inside for tap in taps if tap.inside is not None]
-    if masks:
-      inside = functools.reduce(operator.and_, masks)
-      value = jnp.where(inside[..., None], value, 0)
-    weight = math.prod((tap.weight for tap in taps[1:]), start=taps[0].weight)
-    total += weight[..., None].astype(dtype) * value
+
+  def row(outer: Sequence[_Tap]) -> jax.Array:
+    """The sum over the taps of the last axis, for one tap of each other."""
+    total = jnp.zeros((), dtype)
+    for tap in inner:
+      taps = (*outer, tap)
+      index = taps[0].index
+      for tap_of_axis, size in zip(taps[1:], sizes[1:], strict=True):
+        index = index * size + tap_of_axis.index
+      value = flat.at[start + index].get(mode="promise_in_bounds").astype(dtype)
+      masks = [tap.inside for tap in taps if tap.inside is not None]
+      if masks:
+        inside = functools.reduce(operator.and_, masks)[..., None]
+        value = jnp.where(inside, value, jnp.broadcast_to(fill, value.shape))
+      total += tap.weight[..., None].astype(dtype) * value
+    for tap in outer:
+      total *= tap.weight[..., None].astype(dtype)
+    return total
+
+  if kernel.radius <= 1 or not outer_axes:
+    rows = map(row, itertools.product(*outer_axes))
+    return functools.reduce(operator.add, rows)
+  return _sum_rows(row, outer_axes)
+
+
+def _sum_rows(
+  row: Callable[[Sequence[_Tap]], jax.Array], axes: Sequence[Sequence[_Tap]]
+) -> jax.Array:
+  """Sums `row` over every choice of one tap an axis, in a loop.
+
+  Written out, a kernel of 6 taps an axis takes XLA minutes to compile in 3D.
+  The backward pass gathers again: it keeps nothing of the loop's passes.
+  """
+  stacked = [
+    jax.tree.map(lambda *taps: jnp.stack(taps), *axis) for axis in axes
+  ]
+  choices = np.indices([len(axis) for axis in axes]).reshape(len(axes), -1).T
+
+  def choose(choice: jax.Array | np.ndarray) -> list[_Tap]:
+    return [
+      jax.tree.map(lambda tap, i=i: tap[i], axis)
+      for i, axis in zip(choice, stacked, strict=True)
+    ]
+
+  @jax.checkpoint
+  def add(total, choice):
+    return total + row(choose(choice)), None
+
+  # The first row is the start, so that it is sharded as the others are.
+  total, _ = jax.lax.scan(add, row(choose(choices[0])), choices[1:])
   return total

@@ -7,17 +7,19 @@ point is a linear function of these, so zeros are the identity, exactly.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from stn.transforms.base import Transform, as_arguments
 
 
 def displacement(
-  basis: Callable[[jax.Array], jax.Array],
+  basis: Callable[[jax.Array | np.ndarray], jax.Array | np.ndarray],
   num_points: int,
   ndim: int,
   coefficients: np.ndarray | None = None,
@@ -28,7 +30,9 @@ def displacement(
   computed once for the whole batch.
 
   Args:
-    basis: points (N, d) -> (N, M).
+    basis: points (N, d) -> (N, M). Points that are fixed when the program is
+      compiled come as a NumPy array: what is computed of it in NumPy is no work
+      for the program.
     num_points: control points, K.
     ndim: dimensions of the space, d.
     coefficients: C (M, K); None if M = K and C is the unit matrix.
@@ -39,27 +43,38 @@ def displacement(
   identity = np.zeros(num_points * ndim, np.float32)
 
   def apply(theta, points):
+    given = points
     theta, points = as_arguments(theta, points, identity.size, ndim)
     weights = theta.reshape(num_points, ndim)
     if coefficients is not None:
       c = jnp.asarray(coefficients, theta.dtype)
       weights = jnp.matmul(c, weights, precision="highest")
     flat = points.reshape(-1, ndim)
-    moved = flat + jnp.matmul(basis(flat), weights, precision="highest")
-    return moved.reshape(points.shape)
+    if not isinstance(given, Tracer):
+      flat = np.asarray(given, points.dtype).reshape(-1, ndim)
+    values = jnp.asarray(basis(flat))
+    moved = jnp.matmul(values, weights, precision="highest")
+    return points + moved.reshape(points.shape)
 
   return Transform(identity=identity, apply=apply, linear=True)
 
 
 def lattice_size(
-  name: str, size: int | Sequence[int], ndim: int, least: int
+  name: str,
+  size: SupportsIndex | Iterable[SupportsIndex],
+  ndim: int,
+  least: int,
 ) -> tuple[int, ...]:
   """One number for every axis, in the image's order, from one or one each."""
-  sizes = tuple(size) if isinstance(size, Sequence) else (size,) * ndim
-  sizes = tuple(map(operator.index, sizes))
+  error = (
+    f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
+    f"got {size!r}."
+  )
+  each = size if isinstance(size, Iterable) else (size,) * ndim
+  try:
+    sizes = tuple(map(operator.index, each))
+  except TypeError:
+    raise TypeError(error) from None
   if len(sizes) != ndim or min(sizes) < least:
-    raise ValueError(
-      f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
-      f"got {size!r}."
-    )
+    raise ValueError(error)
   return sizes

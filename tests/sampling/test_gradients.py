@@ -22,6 +22,7 @@ def pad(image, margin, padding_mode, align_corners):
     "zeros": "constant",
     "border": "edge",
     "reflection": "reflect" if align_corners else "symmetric",
+    "wrap": "wrap",
   }[padding_mode]
   widths = [(margin, margin)] * (image.ndim - 1) + [(0, 0)]
   return np.pad(image, widths, mode)
