@@ -40,6 +40,8 @@ class SpatialTransformer(nn.Module):
       `stn.spatial_transform`.
     gradient: the sampler's derivative with respect to the grid, see
       `stn.grid_sample`.
+    implementation: of the sampler, see `stn.sampling.implementations`; None
+      takes the fastest.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -62,6 +64,7 @@ class SpatialTransformer(nn.Module):
   align_corners: bool = False
   antialias: int | str | None = None
   gradient: str | GradientRule = "exact"
+  implementation: str | None = None
 
   @nn.compact
   def __call__(
@@ -108,6 +111,7 @@ class SpatialTransformer(nn.Module):
       align_corners=self.align_corners,
       antialias=self.antialias,
       gradient=self.gradient,
+      implementation=self.implementation,
     )
     # Under jit both share one grid.
     grid = jax.vmap(jax.vmap(make_grid))(theta)

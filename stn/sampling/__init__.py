@@ -20,7 +20,7 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import gradients, linear, mip, native, splines
+from stn.sampling import gradients, linear, mip, native, splines, xla
 from stn.sampling.gradients import GRADIENTS, GradientRule, linearised_gradient
 from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
@@ -39,8 +39,9 @@ __all__ = [
 ]
 
 IMPLEMENTATIONS = {
-  name: functools.partial(linear.sample, implementation=name)
-  for name in ("xla", "native")
+  "plain": xla.sample,
+  "xla": functools.partial(linear.sample, implementation="xla"),
+  "native": functools.partial(linear.sample, implementation="native"),
 }
 
 
@@ -49,7 +50,9 @@ def implementations() -> dict[str, str | None]:
 
   Returns:
     For each key of `IMPLEMENTATIONS` None if it can be used, otherwise why
-    not. "native" is C++ for CPUs; even where it is, XLA runs what it does not
+    not. "plain" is made of JAX's own operations alone, for tools that read a
+    program's jaxpr; the others add derivative rules for the linear kernel.
+    "native" is C++ for CPUs; even where it is, XLA runs what it does not
     support: other kernels than "linear", the padding "fill", footprints,
     float16 and float64, other devices.
 

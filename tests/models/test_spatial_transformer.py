@@ -20,7 +20,13 @@ from stn.training.optim import is_localisation
 SMALL = FCLocalisation((8,))
 KEY = jax.random.key(0)
 GRID = ("align_corners",)
-SAMPLER = ("method", "padding_mode", "gradient", "antialias")
+SAMPLER = (
+  "method",
+  "padding_mode",
+  "gradient",
+  "antialias",
+  "implementation",
+)
 HEAD = "localisation_head"
 
 
@@ -142,6 +148,7 @@ def test_the_gradient_reaches_every_parameter_once_off_the_start():
     {"padding_mode": "fill", "fill_value": (0.5, 0.0, 1.0)},
     {"gradient": "linearised"},
     {"antialias": 2},
+    {"implementation": "plain"},
   ],
   ids=str,
 )

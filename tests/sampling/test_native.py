@@ -344,9 +344,16 @@ def test_shard_map_of_an_image_that_all_devices_share():
 
 @needs_native
 @pytest.mark.parametrize(
-  "options", [{"method": "nearest"}, {"implementation": "xla"}], ids=str
+  "options",
+  [
+    {"method": "nearest"},
+    {"padding_mode": "fill", "fill_value": 0.5},
+    {"implementation": "xla"},
+    {"implementation": "plain"},
+  ],
+  ids=str,
 )
-def test_other_kernels_and_xla_itself(options):
+def test_other_kernels_and_paddings_and_xla_itself(options):
   f = functools.partial(sampler("native"), **options)
   assert not calls(f, random_image(4, 5, 2), smooth_grid((4, 5), (6,), False))
 
@@ -371,6 +378,33 @@ def test_an_exported_program_needs_no_library():
   exported = jax.export.export(jax.jit(stn.grid_sample))(image, grid)
   assert "stn_native" not in exported.mlir_module()
   assert calls(stn.grid_sample, image, grid)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "multiscale"])
+def test_plain_is_made_of_jax_s_own_operations(gradient):
+  """Tools that read the jaxpr, as jax2onnx, know no others."""
+  image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
+
+  def primitives(implementation):
+    f = sampler(implementation, gradient=gradient)
+    return set(re.findall(r"stn_\w+", str(jax.make_jaxpr(f)(image, grid))))
+
+  assert not primitives("plain")
+  assert primitives(None) == {"stn_linear_sample"}
+
+
+@needs_native
+def test_another_slope_keeps_the_native_values():
+  """And leaves the image's gradient to the handler, too."""
+  image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
+  f = sampler("native", gradient="linearised")
+  assert calls(f, image, grid) == {"stn_native_sample"}
+
+  def total(image, grid):
+    return f(image, grid).sum()
+
+  assert calls(jax.grad(total, 0), image, grid) == {"stn_native_scatter"}
+  assert calls(jax.grad(total, 1), image, grid) == {"stn_native_sample"}
 
 
 # Whether it is there.
@@ -424,7 +458,11 @@ def test_the_switch(monkeypatch, own_errors):
   monkeypatch.setenv("STN_NATIVE", "0")
   assert why_not() == "STN_NATIVE=0 is set"
   monkeypatch.setattr(native, "why_not", why_not)
-  assert implementations() == {"xla": None, "native": "STN_NATIVE=0 is set"}
+  assert implementations() == {
+    "plain": None,
+    "xla": None,
+    "native": "STN_NATIVE=0 is set",
+  }
   with pytest.raises(ValueError, match="`implementation` 'native' cannot be"):
     stn.grid_sample(
       np.ones((2, 2, 1)), np.ones((1, 2)), implementation="native"
