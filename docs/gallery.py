@@ -112,7 +112,7 @@ def frames() -> Figure:
   left, right = figure.subplots(1, 2, width_ratios=[3, 6])
   output, size = (2, 3), (4, 6)
   image = portrait(6)[1:5] * 0.45 + 0.55
-  theta = jnp.array([0.5, -0.16, 0.12, 0.3, 0.62, 0.12])
+  theta = jnp.array([0.5, -0.16, 0.2, 0.3, 0.62, 0.02])
   grid = np.asarray(stn.transform_grid("affine", theta, output))
   regular = np.asarray(stn.regular_grid(output))
   warped = warp(image, theta, output_size=output)
@@ -236,8 +236,9 @@ def kernels() -> Figure:
     axes.set_title(name.replace("_", "\n"), fontsize=10, family="monospace",
                    y=1.0, va="bottom")  # fmt: skip
     bare(below)
-    show(below, warp(part, stn.get_transform("affine").identity, method=name,
-                     output_size=(140, 140), padding_mode="border"))  # fmt: skip
+    identity = stn.get_transform("affine").identity
+    options = {"output_size": (140, 140), "padding_mode": "border"}
+    show(below, warp(part, identity, method=name, **options))
   figure.subplots_adjust(
     left=0.03, right=0.995, top=0.87, bottom=0.01, wspace=0.06, hspace=0.16
   )
