@@ -13,12 +13,14 @@ from stn.grids import (
   transform_grid,
 )
 from stn.sampling import (
+  GRADIENTS,
   IMPLEMENTATIONS,
   KERNELS,
   PADDINGS,
   Kernel,
   cubic_kernel,
   grid_sample,
+  linearised_gradient,
 )
 from stn.transforms import (
   TRANSFORMS,
@@ -35,6 +37,7 @@ from stn.warp import spatial_transform
 __version__ = "0.1.0"
 
 __all__ = [
+  "GRADIENTS",
   "IMPLEMENTATIONS",
   "KERNELS",
   "PADDINGS",
@@ -48,6 +51,7 @@ __all__ = [
   "get_transform",
   "grid_sample",
   "invert",
+  "linearised_gradient",
   "normalised_to_pixel",
   "pixel_to_normalised",
   "regular_grid",

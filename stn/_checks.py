@@ -7,9 +7,11 @@ traced by jit and are never looked at.
 
 import difflib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any, SupportsIndex, cast
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
@@ -50,7 +52,7 @@ def as_image(image: ArrayLike) -> jax.Array:
 
 
 def check_output_size(
-  output_size: Sequence[int], ndim: int | None = None
+  output_size: Iterable[SupportsIndex], ndim: int | None = None
 ) -> tuple[int, ...]:
   """Returns `output_size` as a tuple of ints, or says what is wrong with it."""
   length = "1, 2 or 3" if ndim is None else str(ndim)
@@ -62,6 +64,19 @@ def check_output_size(
   if len(size) not in ((1, 2, 3) if ndim is None else (ndim,)) or min(size) < 1:
     raise ValueError(f"{expected}; got {output_size!r}.")
   return size
+
+
+def check_size(size: Any) -> int:
+  """Returns a `size` as an int, whatever its type; a symbolic one as it is."""
+  if jax.export.is_symbolic_dim(size):
+    return cast(int, size)
+  try:
+    number = operator.index(size)
+  except TypeError:
+    number = 0
+  if number < 1:
+    raise ValueError(f"`size` must be a positive int; got {size!r}.")
+  return number
 
 
 def as_coordinates(name: str, array: ArrayLike) -> jax.Array:

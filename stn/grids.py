@@ -13,7 +13,8 @@ Points and grids hold (x, y) or (x, y, z) in their last axis; x runs along the
 LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float
 
-from stn._checks import as_coordinates, check_output_size, check_shape
+from stn._checks import (
+  as_coordinates,
+  check_output_size,
+  check_shape,
+  check_size,
+)
 from stn.transforms import Transform, apply_affine, get_transform
 
 
@@ -45,7 +51,7 @@ def pixel_pitch(size: int, *, align_corners: bool = False) -> float:
 
 def normalised_to_pixel(
   coordinate: Float[ArrayLike, "*n"],
-  size: int,
+  size: SupportsIndex,
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*n"]:
@@ -58,7 +64,7 @@ def normalised_to_pixel(
 
   Args:
     coordinate: any shape, -1 to 1 within the image.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
@@ -67,6 +73,7 @@ def normalised_to_pixel(
 
   Raises:
     TypeError: if `coordinate` is not floating.
+    ValueError: if `size` is not a positive int.
 
   Example:
     >>> import jax.numpy as jnp
@@ -76,9 +83,10 @@ def normalised_to_pixel(
     Array([0. , 1.5, 3. ], dtype=float32)
   """
   coordinate = as_coordinates("coordinate", coordinate)
-  scale = _scale(size, align_corners)
-  if not scale:  # everything but NaN is at the only pixel, infinity too
+  size = check_size(size)
+  if align_corners and size == 1:  # all but NaN is there, infinity too
     return jnp.where(jnp.isnan(coordinate), coordinate, 0)
+  scale = _scale(size, align_corners)
   pixel = coordinate * scale + (size - 1) / 2
   whole = jax.lax.stop_gradient(jnp.round(pixel))
   fixed = jax.lax.stop_gradient(pixel)
@@ -88,7 +96,7 @@ def normalised_to_pixel(
 
 def pixel_to_normalised(
   pixel: Float[ArrayLike, "*n"],
-  size: int,
+  size: SupportsIndex,
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*n"]:
@@ -96,7 +104,7 @@ def pixel_to_normalised(
 
   Args:
     pixel: any shape; 0 is the centre of the first pixel.
-    size: pixels along that axis.
+    size: pixels along that axis, an int or a symbolic size of `jax.export`.
     align_corners: the rule, see the head of this module.
 
   Returns:
@@ -104,6 +112,7 @@ def pixel_to_normalised(
 
   Raises:
     TypeError: if `pixel` is not floating.
+    ValueError: if `size` is not a positive int.
 
   Example:
     >>> import jax.numpy as jnp
@@ -111,12 +120,14 @@ def pixel_to_normalised(
     Array([-1.,  1.], dtype=float32)
   """
   pixel = as_coordinates("pixel", pixel)
-  scale = _scale(size, align_corners)
-  return (pixel - (size - 1) / 2) / scale if scale else jnp.zeros_like(pixel)
+  size = check_size(size)
+  if align_corners and size == 1:
+    return jnp.zeros_like(pixel)
+  return (pixel - (size - 1) / 2) / _scale(size, align_corners)
 
 
 def regular_grid(
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
   dtype: DTypeLike = jnp.float32,
@@ -156,7 +167,7 @@ def regular_grid(
 def transform_grid(
   transform: str | Transform,
   theta: Float[ArrayLike, " params"],
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*output d"]:
@@ -200,7 +211,7 @@ def transform_grid(
 
 def affine_grid(
   theta: Float[ArrayLike, "d d+1"],
-  output_size: Sequence[int],
+  output_size: Iterable[SupportsIndex],
   *,
   align_corners: bool = False,
 ) -> Float[jax.Array, "*output d"]:

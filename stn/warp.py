@@ -2,16 +2,17 @@
 
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from stn._checks import as_coordinates, as_image
+from stn._checks import as_coordinates, as_image, check_output_size
 from stn.grids import pixel_pitch, regular_grid, transform_grid
-from stn.sampling import Kernel, grid_sample
+from stn.sampling import GradientRule, Kernel, grid_sample
 from stn.transforms import Transform, get_transform
 
 
@@ -20,12 +21,13 @@ def spatial_transform(
   theta: Float[ArrayLike, " params"],
   *,
   transform: str | Transform = "affine",
-  output_size: Sequence[int] | None = None,
+  output_size: Iterable[SupportsIndex] | None = None,
   method: str | Kernel = "linear",
   padding_mode: str = "zeros",
   fill_value: ArrayLike | None = None,
   align_corners: bool = False,
   antialias: int | str | None = None,
+  gradient: str | GradientRule = "exact",
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
   """Warps an image by a transform: `transform_grid`, then `grid_sample`.
@@ -46,6 +48,7 @@ def spatial_transform(
       linear kernel, and leaves alone what is not shrunken. An int n: the mean
       over n samples an axis within each output pixel, at n**d times the price;
       nearly exact for shrinking up to 2 n times, and always a slight blur.
+    gradient: the derivative of the sampler, see `grid_sample`.
     implementation: see `grid_sample`.
 
   Returns:
@@ -70,6 +73,7 @@ def spatial_transform(
   image = as_image(image)
   if output_size is None:
     output_size = image.shape[:-1]
+  output_size = check_output_size(output_size, image.ndim - 1)
   count = _check_antialias(antialias)
   if not isinstance(transform, Transform):
     transform = get_transform(transform, ndim=image.ndim - 1)
@@ -78,6 +82,7 @@ def spatial_transform(
     "method": method,
     "padding_mode": padding_mode,
     "fill_value": fill_value,
+    "gradient": gradient,
     "implementation": implementation,
     **rules,
   }
@@ -98,7 +103,7 @@ def _check_antialias(antialias: int | str | None) -> int:
   if antialias is None or antialias == "mip":
     return 1
   try:
-    count = operator.index(antialias)
+    count = 0 if isinstance(antialias, str) else operator.index(antialias)
   except TypeError:
     count = 0
   if count < 1:

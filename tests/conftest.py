@@ -21,7 +21,13 @@ import pytest  # noqa: E402
 
 _HERE = pathlib.Path(__file__).parent
 # The pure core keeps to jax's strictest rules. Flax and optax do not.
-_STRICT = {"sampling", "transforms", "test_grids.py", "test_warp.py"}
+_STRICT = {
+  "sampling",
+  "transforms",
+  "test_antialias.py",
+  "test_grids.py",
+  "test_warp.py",
+}
 
 hypothesis.settings.register_profile(
   "same-every-time", derandomize=True, deadline=None, max_examples=50

@@ -1,4 +1,4 @@
-"""The code of docs/transforms.md runs, and its table is true."""
+"""The code of the docs runs, and their tables are true."""
 
 import pathlib
 import re
@@ -12,12 +12,16 @@ DOCS = pathlib.Path(__file__).parent.parent / "docs"
 TRANSFORMS = (DOCS / "transforms.md").read_text()
 
 
+def blocks(text):
+  return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
 @pytest.fixture
 def names():
   """What the blocks define; the row that they add is taken away again."""
   before = dict(stn.TRANSFORMS)
   names = {}
-  for block in re.findall(r"```python\n(.*?)```", TRANSFORMS, re.DOTALL):
+  for block in blocks(TRANSFORMS):
     exec(block, names)
   yield names
   stn.TRANSFORMS.clear()
@@ -58,3 +62,26 @@ def test_the_table_has_every_family_and_its_number_of_parameters():
           stn.get_transform(name, ndim=ndim)
       else:
         assert stn.get_transform(name, ndim=ndim).num_params == int(count)
+
+
+EXPORT, ONNX = (DOCS / "export.md").read_text().split("## ONNX")
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
+@pytest.mark.parametrize("onnx", [False, True], ids=["StableHLO", "ONNX"])
+def test_the_exports_run(own_errors, onnx):
+  """Symbolic sizes do as ints, but are none for jaxtyping."""
+  pytest.importorskip("flatbuffers")
+  names = {}
+  for block in blocks(EXPORT):
+    exec(block, names)
+  ones = np.ones((5, 28, 28, 1))
+  np.testing.assert_array_equal(names["warped"], ones)
+  np.testing.assert_allclose(names["gradient"].sum(), ones.size, rtol=0.2)
+  assert names["thumbnails"].shape == (2, 16, 16, 3)
+  if onnx:
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    for block in blocks(ONNX):
+      exec(block, names)
+    np.testing.assert_allclose(names["from_onnx"], ones, atol=1e-6)

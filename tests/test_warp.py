@@ -20,11 +20,6 @@ def rotation(angle, scale=1.0):
   return np.array([cos, -sin, 0, sin, cos, 0], np.float32)
 
 
-def inverse(theta):
-  square = np.vstack([theta.reshape(2, 3), [0, 0, 1]]).astype(np.float64)
-  return np.linalg.inv(square)[:2].astype(np.float32).ravel()
-
-
 # The identity, in one program from theta to the image.
 
 
@@ -145,27 +140,6 @@ ANGLES, SCALES = st.floats(-3.2, 3.2), st.floats(0.8, 1.25)
 
 
 @hypothesis.given(ANGLES, SCALES)
-def test_the_inverse_returns_a_smooth_image(angle, scale):
-  y, x = np.mgrid[:32, :32] / 31 * 2 - 1
-  image = np.exp(-4 * ((x - 0.1) ** 2 + (y + 0.2) ** 2))[..., None]
-  image = image.astype(np.float32)
-  theta = rotation(angle, scale)
-  there = warp(image, theta, padding_mode="border")
-  back = warp(there, inverse(theta), padding_mode="border")
-  middle = np.s_[10:22, 10:22]
-  np.testing.assert_allclose(back[middle], image[middle], atol=0.02)
-  if abs(angle) > 0.5:  # and something did move
-    assert np.max(abs(there - image)[middle]) > 0.02
-
-
-@hypothesis.given(ANGLES, SCALES)
-def test_a_constant_image_stays(angle, scale):
-  image = np.full((4, 5, 1), 0.7, np.float32)
-  warped = warp(image, rotation(angle, scale), padding_mode="border")
-  np.testing.assert_allclose(warped, 0.7, atol=1e-6)
-
-
-@hypothesis.given(ANGLES, SCALES)
 def test_a_mirrored_image_turns_the_other_way(angle, scale):
   image = random_image(6, 6, 2)
   mirrored = warp(image[:, ::-1], rotation(-angle, scale))
@@ -224,14 +198,14 @@ def test_the_image_is_real(own_errors):
   [((2, 0), ValueError), ((2, -1), ValueError), ((2.5, 2), TypeError)],
 )
 def test_the_output_size_is_positive_ints(own_errors, size, error):
-  with pytest.raises(error, match="`output_size` must be 1, 2 or 3 positive"):
+  with pytest.raises(error, match="`output_size` must be 2 positive"):
     stn.spatial_transform(IMAGE, THETA, output_size=size)
 
 
 @pytest.mark.parametrize("size", [(2,), (2, 2, 2)])
 def test_the_output_has_as_many_axes_as_the_image(own_errors, size):
   theta = stn.get_transform("affine", ndim=len(size)).identity
-  with pytest.raises(ValueError, match="for an image of 2 spatial axes"):
+  with pytest.raises(ValueError, match="`output_size` must be 2 positive"):
     stn.spatial_transform(IMAGE, theta, output_size=size)
 
 

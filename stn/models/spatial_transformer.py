@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import flax.linen as nn
 import jax
@@ -10,8 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from stn.grids import transform_grid
-from stn.sampling import Kernel, grid_sample
+from stn.sampling import GradientRule, Kernel
 from stn.transforms import Transform, get_transform
+from stn.warp import spatial_transform
 
 
 class SpatialTransformer(nn.Module):
@@ -32,7 +34,12 @@ class SpatialTransformer(nn.Module):
       network, and each sees, and returns, all channels.
     method: the interpolation, see `stn.grid_sample`.
     padding_mode: what lies outside, see `stn.grid_sample`.
+    fill_value: of `padding_mode="fill"`, a number or one for each channel.
     align_corners: the coordinate rule, see `stn.grids`.
+    antialias: for outputs smaller than what the transformer looks at, see
+      `stn.spatial_transform`.
+    gradient: the sampler's derivative with respect to the grid, see
+      `stn.grid_sample`.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -47,11 +54,14 @@ class SpatialTransformer(nn.Module):
 
   localisation: nn.Module
   transform: str | Transform = "affine"
-  output_size: Sequence[int] | None = None
+  output_size: Sequence[SupportsIndex] | None = None
   num_transformers: int = 1
   method: str | Kernel = "linear"
   padding_mode: str = "zeros"
+  fill_value: float | tuple[float, ...] | None = None
   align_corners: bool = False
+  antialias: int | str | None = None
+  gradient: str | GradientRule = "exact"
 
   @nn.compact
   def __call__(
@@ -88,14 +98,20 @@ class SpatialTransformer(nn.Module):
       output_size=output_size,
       align_corners=self.align_corners,
     )
-    sample = functools.partial(
-      grid_sample,
+    warp = functools.partial(
+      spatial_transform,
+      transform=family,
+      output_size=output_size,
       method=self.method,
       padding_mode=self.padding_mode,
+      fill_value=None if self.fill_value is None else np.array(self.fill_value),
       align_corners=self.align_corners,
+      antialias=self.antialias,
+      gradient=self.gradient,
     )
+    # Under jit both share one grid.
     grid = jax.vmap(jax.vmap(make_grid))(theta)
-    warped = jax.vmap(jax.vmap(sample, in_axes=(None, 0), out_axes=-2))(x, grid)
+    warped = jax.vmap(jax.vmap(warp, in_axes=(None, 0), out_axes=-2))(x, theta)
     warped = warped.reshape(*warped.shape[:-2], -1)
     return warped, {"theta": theta, "grid": grid}
 

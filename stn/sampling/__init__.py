@@ -19,17 +19,21 @@ from stn._checks import (
   check_choice,
   check_shape,
 )
-from stn.sampling import mip, splines, xla
+from stn.sampling import gradients, mip, splines, xla
+from stn.sampling.gradients import GRADIENTS, GradientRule, linearised_gradient
 from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
 
 __all__ = [
+  "GRADIENTS",
   "IMPLEMENTATIONS",
   "KERNELS",
   "PADDINGS",
+  "GradientRule",
   "Kernel",
   "cubic_kernel",
   "grid_sample",
+  "linearised_gradient",
 ]
 
 IMPLEMENTATIONS = {"xla": xla.sample}
@@ -44,6 +48,7 @@ def grid_sample(
   fill_value: ArrayLike | None = None,
   align_corners: bool = False,
   footprint: Float[ArrayLike, "*output"] | None = None,
+  gradient: str | GradientRule = "exact",
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
   r"""Samples an image at the points of a grid: a pull (backward) warp.
@@ -80,6 +85,10 @@ def grid_sample(
       image, of the square (cube) that each sample stands for, (*output). Its
       mean is looked up in a mip pyramid (`stn.sampling.mip`). Sides up to 1,
       and None, mean a point. `spatial_transform(antialias="mip")` works it out.
+    gradient: the derivative with respect to the grid: a key of `GRADIENTS`, or
+      a rule. "exact"; "linearised", with a wider basin of attraction
+      (`linearised_gradient` for other widths than one pixel); "multiscale",
+      which leads a grid back that has left the image.
     implementation: a key of `IMPLEMENTATIONS`; None chooses.
 
   Returns:
@@ -135,15 +144,28 @@ def grid_sample(
     )
     for axis, size in enumerate(spatial)
   ]
-  padding = PADDINGS[padding_mode]
   if footprint is not None:
     footprint = _check_footprint(footprint, grid, kernel)
-    warped = mip.sample(image, pixels, footprint, padding, align_corners, fill)
-    return warped.astype(image.dtype)
-  sample = IMPLEMENTATIONS[implementation]
+  rule = gradient
+  if isinstance(rule, str) or not callable(rule):
+    check_choice("gradient", rule, GRADIENTS)
+    rule = GRADIENTS[rule]
+
+  padding = PADDINGS[padding_mode]
+  sample_kernel = IMPLEMENTATIONS[implementation]
   if kernel.poles:
-    sample = functools.partial(splines.sample, sample)
-  warped = sample(image, pixels, kernel, padding, align_corners, fill)
+    sample_kernel = functools.partial(splines.sample, sample_kernel)
+
+  def sample(image, pixels, fill, side=None):
+    side = footprint if side is None else side
+    if side is not None:
+      return mip.sample(image, pixels, side, padding, align_corners, fill)
+    return sample_kernel(image, pixels, kernel, padding, align_corners, fill)
+
+  if rule is None:
+    warped = sample(image, pixels, fill)
+  else:
+    warped = gradients.sample(rule, sample, image, pixels, fill)
   return warped.astype(image.dtype)
 
 

@@ -119,7 +119,7 @@ def sample_flat(
   dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
   fill = fill.astype(dtype)
   sizes = [
-    size if isinstance(size, int) else size.astype(jnp.int32)
+    size.astype(jnp.int32) if isinstance(size, jax.Array) else size
     for size in spatial
   ]
   *outer_axes, inner = [
@@ -129,7 +129,7 @@ def sample_flat(
 
   def row(outer: Sequence[_Tap]) -> jax.Array:
     """The sum over the taps of the last axis, for one tap of each other."""
-    total = 0
+    total = jnp.zeros((), dtype)
     for tap in inner:
       taps = (*outer, tap)
       index = taps[0].index

@@ -7,7 +7,8 @@ point is a linear function of these, so zeros are the identity, exactly.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -52,14 +53,21 @@ def displacement(
 
 
 def lattice_size(
-  name: str, size: int | Sequence[int], ndim: int, least: int
+  name: str,
+  size: SupportsIndex | Iterable[SupportsIndex],
+  ndim: int,
+  least: int,
 ) -> tuple[int, ...]:
   """One number for every axis, in the image's order, from one or one each."""
-  sizes = tuple(size) if isinstance(size, Sequence) else (size,) * ndim
-  sizes = tuple(map(operator.index, sizes))
+  error = (
+    f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
+    f"got {size!r}."
+  )
+  each = size if isinstance(size, Iterable) else (size,) * ndim
+  try:
+    sizes = tuple(map(operator.index, each))
+  except TypeError:
+    raise TypeError(error) from None
   if len(sizes) != ndim or min(sizes) < least:
-    raise ValueError(
-      f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
-      f"got {size!r}."
-    )
+    raise ValueError(error)
   return sizes

@@ -4,7 +4,8 @@ Outside of [-1, 1] a point is displaced as the nearest one of the border.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,9 @@ def _lattice(
   return displacement(basis, math.prod(size), ndim)
 
 
-def flow(ndim: int = 2, *, size: int | Sequence[int] = 8) -> Transform:
+def flow(
+  ndim: int = 2, *, size: SupportsIndex | Iterable[SupportsIndex] = 8
+) -> Transform:
   """A dense flow: displacements on a lattice, linear in each cell.
 
   The lattice goes from corner to corner of [-1, 1]. Its basis has a column for
@@ -74,7 +77,9 @@ def flow(ndim: int = 2, *, size: int | Sequence[int] = 8) -> Transform:
 
 
 def bspline(
-  ndim: int = 2, *, num_control_points: int | Sequence[int] = 6
+  ndim: int = 2,
+  *,
+  num_control_points: SupportsIndex | Iterable[SupportsIndex] = 6,
 ) -> Transform:
   """The cubic B-spline free-form deformation, twice smoothly differentiable.
 

@@ -1,6 +1,7 @@
 """The thin plate spline, and its kin on lines and in space."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def _coefficients(centres: np.ndarray, ridge: float) -> np.ndarray:
 def tps(
   ndim: int = 2,
   *,
-  num_control_points: int | Sequence[int] = 4,
+  num_control_points: SupportsIndex | Iterable[SupportsIndex] = 4,
   control_points: ArrayLike | None = None,
   ridge: float = 0.0,
 ) -> Transform:

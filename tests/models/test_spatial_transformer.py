@@ -56,6 +56,10 @@ def warp(x, theta, size, **options):
   def one(image, theta):
     grid_options = {k: v for k, v in options.items() if k in GRID}
     grid = stn.transform_grid("affine", theta, size, **grid_options)
+    if "antialias" in options:
+      return stn.spatial_transform(
+        image, theta, output_size=size, **options
+      ), grid
     return stn.grid_sample(image, grid, **options), grid
 
   return jax.vmap(one)(x, theta)
@@ -134,6 +138,9 @@ def test_the_gradient_reaches_every_parameter_once_off_the_start():
     {"align_corners": True},
     {"padding_mode": "border"},
     {"method": "nearest", "padding_mode": "reflection"},
+    {"padding_mode": "fill", "fill_value": (0.5, 0.0, 1.0)},
+    {"gradient": "linearised"},
+    {"antialias": 2},
   ],
   ids=str,
 )
@@ -143,6 +150,8 @@ def test_it_is_the_core_s_grid_and_sampler(options, output_size):
   params = perturbed(initialised(module, x))
   warped, aux = run(module, params, x)
   size = output_size or (8, 11)
+  if "fill_value" in options:
+    options = options | {"fill_value": np.array(options["fill_value"])}
   assert warped.shape == (2, *size, 3)
   assert np.ptp(aux["theta"], axis=0).min() > 1e-3  # differs by example
   expected, grid = warp(x, aux["theta"][:, 0], size, **options)

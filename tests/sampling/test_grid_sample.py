@@ -1,8 +1,5 @@
 import functools
 
-import hypothesis
-import hypothesis.extra.numpy as hnp
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -364,67 +361,6 @@ def test_a_kernel_of_radius_2_weighs_its_four_pixels():
     1.5 * v[0] + 2.5 * v[1] + 2.5 * v[2] + 1.5 * v[3],
   ]
   np.testing.assert_allclose(warped[:, 0], expected, atol=5e-6)
-
-
-# Properties.
-
-
-def arrays(*shape, bound):
-  return hnp.arrays(
-    np.float32, shape, elements=st.floats(-bound, bound, width=32)
-  )
-
-
-IMAGES, POINTS = arrays(4, 5, 2, bound=1), arrays(7, 2, bound=3)
-OPTIONS = st.fixed_dictionaries(
-  {"padding_mode": st.sampled_from(PADDINGS), "align_corners": st.booleans()}
-)
-
-
-@hypothesis.given(IMAGES, POINTS, OPTIONS)
-def test_linear_stays_within_the_image_s_range(image, grid, options):
-  warped = np.asarray(sample(image, grid, method="linear", **options))
-  low, high = image.min((0, 1)), image.max((0, 1))
-  if options["padding_mode"] == "zeros":
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
-  assert np.all(warped >= low - 1e-6)
-  assert np.all(warped <= high + 1e-6)
-
-
-@METHOD
-@hypothesis.given(value=st.floats(-100, 100, width=32), grid=POINTS)
-def test_weights_sum_to_1(method, value, grid):
-  image = np.full((4, 5, 1), value, np.float32)
-  for padding_mode in ("border", "reflection"):
-    warped = sample(image, grid, method=method, padding_mode=padding_mode)
-    np.testing.assert_allclose(warped, value, rtol=1e-5, atol=1e-6)
-
-
-@hypothesis.given(IMAGES, POINTS, OPTIONS)
-def test_flips_and_transposes_commute_with_sampling(image, grid, options):
-  warped = sample(image, grid, **options)
-  close = functools.partial(np.testing.assert_allclose, atol=1e-5)
-  x_flip, y_flip = np.array([[-1, 1], [1, -1]], np.float32)
-  close(sample(image[:, ::-1], grid * x_flip, **options), warped)
-  close(sample(image[::-1], grid * y_flip, **options), warped)
-  close(sample(image.swapaxes(0, 1), grid[:, ::-1], **options), warped)
-
-
-@METHOD
-@hypothesis.given(image=IMAGES, grid=POINTS, options=OPTIONS)
-def test_channels_are_sampled_alike(method, image, grid, options):
-  warped = sample(image, grid, method=method, **options)
-  np.testing.assert_array_equal(
-    sample(image[..., ::-1], grid, method=method, **options),
-    np.asarray(warped)[..., ::-1],
-  )
-
-
-@METHOD
-@hypothesis.given(one=IMAGES, two=IMAGES, grid=POINTS, options=OPTIONS)
-def test_sampling_is_linear_in_the_image(method, one, two, grid, options):
-  f = functools.partial(sample, grid=grid, method=method, **options)
-  np.testing.assert_allclose(f(one - 2 * two), f(one) - 2 * f(two), atol=1e-5)
 
 
 # Bad arguments.

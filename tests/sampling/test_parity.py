@@ -90,6 +90,60 @@ def test_torch_on_volumes_in_float64(x64, padding_mode, method, align_corners):
   )
 
 
+def far_grid(d, values):
+  """Each value along each axis, the others near the middle."""
+  grid = np.full((d, len(values), d), 0.1, np.float32)
+  for axis in range(d):
+    grid[axis, :, axis] = values
+  return grid.reshape(-1, d)
+
+
+@ALIGN
+@METHOD
+@pytest.mark.parametrize("spatial", [(5, 6), (2, 3, 4)], ids=str)
+def test_torch_far_outside(spatial, method, align_corners):
+  """Huge and infinite coordinates: outside for "zeros", the edge for "border".
+
+  Torch gives NaN for some infinite ones, as infinity times a weight of 0; with
+  "reflection" its arithmetic has no digits left. There our own rule is tested.
+  """
+  values = [1e9, -1e9, np.inf, -np.inf, 3e38, -3e38, 40.3, -17.7]
+  grid = far_grid(len(spatial), values)
+  huge = np.clip(grid, -1e9, 1e9)
+  image, ct = random_image(*spatial, 3), random_image(len(grid), 3, seed=1)
+  options = {"method": method, "align_corners": align_corners}
+  for padding_mode in ("zeros", "border"):
+    kw = {**options, "padding_mode": padding_mode}
+    ours, *_ = value_and_gradients(image, grid, ct, tuple(kw.items()))
+    theirs, *_ = torch_value_and_gradients(image, huge, ct, **kw)
+    np.testing.assert_allclose(ours, theirs, atol=3e-6)
+    theirs, *_ = torch_value_and_gradients(image, grid, ct, **kw)
+    defined = np.isfinite(theirs)
+    assert defined[np.isin(grid, values[:2]).any(-1)].all()
+    np.testing.assert_allclose(ours[defined], theirs[defined], atol=3e-6)
+  kw = {**options, "padding_mode": "reflection"}
+  ours, *gradients = value_and_gradients(image, grid, ct, tuple(kw.items()))
+  assert np.all(np.isfinite(ours))
+  assert np.min(image) <= np.min(ours) <= np.max(ours) <= np.max(image)
+  assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@ALIGN
+@METHOD
+def test_torch_reflects_some_sizes_away(method, align_corners):
+  """As far as its float32 coordinates tell pixels apart."""
+  grid = far_grid(2, [40.3, -17.7, 101.3, -99.1])
+  image, ct = random_image(5, 6, 3), random_image(len(grid), 3, seed=1)
+  kw = {
+    "method": method,
+    "padding_mode": "reflection",
+    "align_corners": align_corners,
+  }
+  ours, *_ = value_and_gradients(image, grid, ct, tuple(kw.items()))
+  theirs, *_ = torch_value_and_gradients(image, grid, ct, **kw)
+  np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
 # `map_coordinates` knows no normalised coordinates: give it ours in pixels.
 
 MODES = {

@@ -89,3 +89,22 @@ def test_shard_map_is_vmap(axis_type):
   np.testing.assert_allclose(
     sharded(images, thetas), jax.jit(warp)(*batch()), atol=2e-6
   )
+
+
+@pytest.mark.parametrize("name", ["projective", "rigid", "tps", "bspline"])
+def test_families_are_alike_eagerly_batched_and_sharded(name):
+  family = stn.get_transform(name)
+  change = random_image(8, family.num_params, seed=1) * np.float32(0.2)
+  images, thetas = random_image(8, 6, 5, 2), family.identity + change
+  one = functools.partial(stn.spatial_transform, transform=family)
+  expected = [
+    one(image, theta) for image, theta in zip(images, thetas, strict=True)
+  ]
+  warp = jax.jit(jax.vmap(one))
+  np.testing.assert_allclose(warp(images, thetas), expected, atol=1e-5)
+  mesh = make_mesh(AxisType.Explicit)
+  with jax.set_mesh(mesh):
+    args = jax.device_put((images, thetas), NamedSharding(mesh, P("data")))
+    compiled = warp.lower(*args).compile()
+  assert "all-gather" not in compiled.as_text()
+  np.testing.assert_allclose(compiled(*args), expected, atol=1e-5)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from derivatives import QUICKLY, check_derivatives
 from scipy.interpolate import BSpline, RBFInterpolator, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
@@ -97,15 +97,14 @@ def test_tps_derivatives_at_a_control_point(d, x64):
   """
   family = tps(ndim=d, num_control_points=3)
   theta = uniform(family.num_params, size=0.3, dtype=np.float64)
-  apply = jax.jit(family.apply)
   centre = jnp.zeros((1, d))
   if d < 3:
-    check_grads(apply, (theta, centre), order=1, modes=("fwd", "rev"))
-  if d == 1:
-    check_grads(apply, (theta, centre), order=2, modes=("rev",))
-  for derivative in jax.hessian(
-    lambda theta, points: (apply(theta, points) ** 2).sum(), (0, 1)
-  )(theta, centre):
+    check_derivatives(family.apply, theta, centre, order=3 - d, forward=True)
+  hessian = jax.hessian(
+    lambda theta, points: (family.apply(theta, points) ** 2).sum(), (0, 1)
+  )
+  hessian = jax.jit(hessian, compiler_options=QUICKLY)
+  for derivative in hessian(theta, centre):
     assert all(np.isfinite(part).all() for part in derivative)
 
 
@@ -218,6 +217,19 @@ def test_lattices_have_a_least_size(own_errors, name, option, value):
     stn.get_transform(name, **{option: value})
 
 
+def test_lattice_sizes_may_be_numpys():
+  for size in (np.int64(4), np.array([4, 4]), (np.int32(4), 4)):
+    for name, option in (("tps", "num_control_points"), ("flow", "size")):
+      family = stn.get_transform(name, **{option: size})
+      assert family.num_params == 32
+
+
+@pytest.mark.parametrize("value", [2.5, (4, 2.5), "ab"], ids=str)
+def test_lattice_sizes_are_ints(own_errors, value):
+  with pytest.raises(TypeError, match="`size` must be an int, or 2 ints"):
+    flow(size=value)
+
+
 # All three.
 
 
@@ -243,8 +255,7 @@ def test_gradients(name, d, x64):
   family = stn.get_transform(name, ndim=d, **OPTIONS[name])
   theta = uniform(family.num_params, dtype=np.float64, size=0.3)
   points = uniform(2, d, seed=1, dtype=np.float64)
-  apply = jax.jit(family.apply)
-  check_grads(apply, (theta, points), order=2, modes=("rev",))
+  check_derivatives(family.apply, theta, points)
 
 
 @EACH

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
+from derivatives import check_derivatives
 
 import stn
 
@@ -116,7 +116,7 @@ def test_jit_vmap_and_gradients(x64):
   assert batch.dtype == jnp.float64
   for got, theta in zip(batch, thetas, strict=True):
     np.testing.assert_allclose(got, f(theta), atol=1e-10)
-  check_grads(jax.jit(f), (thetas[0],), order=2, modes=("rev",))
+  check_derivatives(f, thetas[0])
 
 
 # Bad arguments.
