@@ -350,6 +350,60 @@ def antialias() -> Figure:
   return figure
 
 
+def gradients() -> Figure:
+  """Whether each rule's slope leads a shifted window back to its digit."""
+  figure = canvas(8.6, 2.5)
+  image = digit()
+  shifts = jnp.linspace(-2.8, 2.8, 281)
+  rules = {
+    '"exact"': "exact",
+    '"linearised"': "linearised",
+    "linearised, σ=6": stn.linearised_gradient(num_samples=16, sigma=6.0),
+    '"multiscale"': "multiscale",
+  }
+  first, *panels = figure.subplots(1, 5)
+  bare(first)
+  show(first, image, extent=(-1, 1, 1, -1))
+  first.set_facecolor("#E4E4E4")
+  for shift, style in ((0.0, ":"), (0.9, "-")):
+    first.add_patch(Rectangle((shift - 1, -1), 2, 2, fill=False, lw=1.8,
+                              edgecolor=ORANGE, linestyle=style))  # fmt: skip
+  first.annotate("", (0.9, 1.3), (0, 1.3), arrowprops={"arrowstyle": "->"})
+  first.text(0.45, 1.7, "shift", fontsize=9, ha="center", color=DARK)
+  first.set(xlim=(-1.15, 2.05), ylim=(1.9, -1.5))
+  first.set_title("window", fontsize=10.5)
+  for axes, (name, rule) in zip(panels, rules.items(), strict=True):
+
+    def loss(shift, rule=rule):
+      warped = stn.spatial_transform(
+        image, jnp.stack([shift, 0.0]), transform="translation", gradient=rule
+      )
+      return ((warped - image) ** 2).mean()
+
+    slope = np.asarray(jax.jit(jax.vmap(jax.grad(loss)))(shifts))
+    height = np.sign(slope) * np.sqrt(abs(slope) / abs(slope).max())
+    towards = np.sign(slope) * np.sign(shifts)
+    axes.axhline(0, color="#CCCCCC", linewidth=1)
+    for sign, colour in ((0, GREY), (-1, RED), (1, GREEN)):
+      mask = towards == sign
+      axes.plot(shifts[mask], height[mask], ".", markersize=3, color=colour)
+    axes.set(xlim=(-2.9, 2.9), ylim=(-1.15, 1.15), yticks=[])
+    axes.set_xticks([-2, 0, 2])
+    axes.tick_params(labelsize=9, colors=DARK, length=2)
+    axes.spines[:].set_visible(False)
+    axes.set_title(name, fontsize=10.5, family="monospace")
+  for x, colour, text in (
+    (0.3, GREEN, "leads back"),
+    (0.5, RED, "leads away"),
+    (0.7, GREY, "no slope"),
+  ):
+    figure.text(x, 0.03, f"● {text}", fontsize=9.5, color=colour)
+  figure.subplots_adjust(
+    left=0.005, right=0.995, top=0.89, bottom=0.2, wspace=0.08
+  )
+  return figure
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
   "frames": frames,
   "align_corners": align_corners,
@@ -357,6 +411,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
   "kernels": kernels,
   "families": families,
   "antialias": antialias,
+  "gradients": gradients,
 }
 
 
