@@ -13,6 +13,7 @@ Points and grids hold (x, y) or (x, y, z) in their last axis; x runs along the
 LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
 """
 
+import math
 from collections.abc import Iterable
 from typing import SupportsIndex
 
@@ -29,6 +30,11 @@ from stn._checks import (
   check_size,
 )
 from stn.transforms import Transform, apply_affine, get_transform
+
+# A grid of up to so many points is a constant of the compiled program, and what
+# a transform makes of it without theta is, too. A larger one costs less to make
+# than to read.
+_MAX_CONSTANT = 2**17
 
 
 def _scale(size: int, align_corners: bool) -> float:
@@ -160,8 +166,13 @@ def regular_grid(
     scale = _scale(size, align_corners)
     # In NumPy's float64, so that each coordinate is rounded once.
     centred = np.arange(size) - (size - 1) / 2
-    axes.append(jnp.asarray(centred / scale if scale else centred, dtype))
-  return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+    axes.append((centred / scale if scale else centred).astype(dtype))
+  if math.prod(output_size) > _MAX_CONSTANT:
+    axes = map(jnp.asarray, axes)
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+  grid = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+  with jax.ensure_compile_time_eval():
+    return jnp.asarray(grid)
 
 
 def transform_grid(

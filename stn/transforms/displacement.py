@@ -13,12 +13,13 @@ from typing import SupportsIndex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from stn.transforms.base import Transform, as_arguments
 
 
 def displacement(
-  basis: Callable[[jax.Array], jax.Array],
+  basis: Callable[[jax.Array | np.ndarray], jax.Array | np.ndarray],
   num_points: int,
   ndim: int,
   coefficients: np.ndarray | None = None,
@@ -29,7 +30,9 @@ def displacement(
   computed once for the whole batch.
 
   Args:
-    basis: points (N, d) -> (N, M).
+    basis: points (N, d) -> (N, M). Points that are fixed when the program is
+      compiled come as a NumPy array: what is computed of it in NumPy is no work
+      for the program.
     num_points: control points, K.
     ndim: dimensions of the space, d.
     coefficients: C (M, K); None if M = K and C is the unit matrix.
@@ -40,14 +43,18 @@ def displacement(
   identity = np.zeros(num_points * ndim, np.float32)
 
   def apply(theta, points):
+    given = points
     theta, points = as_arguments(theta, points, identity.size, ndim)
     weights = theta.reshape(num_points, ndim)
     if coefficients is not None:
       c = jnp.asarray(coefficients, theta.dtype)
       weights = jnp.matmul(c, weights, precision="highest")
     flat = points.reshape(-1, ndim)
-    moved = flat + jnp.matmul(basis(flat), weights, precision="highest")
-    return moved.reshape(points.shape)
+    if not isinstance(given, Tracer):
+      flat = np.asarray(given, points.dtype).reshape(-1, ndim)
+    values = jnp.asarray(basis(flat))
+    moved = jnp.matmul(values, weights, precision="highest")
+    return points + moved.reshape(points.shape)
 
   return Transform(identity=identity, apply=apply, linear=True)
 

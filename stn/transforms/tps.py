@@ -110,7 +110,9 @@ def tps(
         f"`control_points` must have shape (K, {ndim}); got {centres.shape}."
       )
 
-  def basis(points: jax.Array) -> jax.Array:
+  def basis(points: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    if isinstance(points, np.ndarray):
+      return _basis(points.astype(np.float64), centres, np).astype(points.dtype)
     return _basis(points, jnp.asarray(centres, points.dtype), jnp)
 
   return displacement(
