@@ -1,6 +1,6 @@
 """Quality and price of `spatial_transform(antialias=...)` on photos.
 
-  python benchmarks/bench_antialias.py [--json FILE] [--repeats 20]
+  python benchmarks/bench_antialias.py [--json FILE] [--page docs/sampling.md]
 
 Three photos of 400 x 400 pixels, which matplotlib and scikit-learn bring along,
 are turned by 0.3 rad and shrunken 2, 4 and 8 times. The reference is the mean
@@ -116,8 +116,11 @@ def table(rows: list[dict]) -> str:
     for n in SHRINKS:
       cells.append(
         " / ".join(
-          f"{of[option, n][key] / of[None, n][key]:.2g}"
-          for key in ("forward", "backward")
+          f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+          for ratio in (
+            of[option, n][key] / of[None, n][key]
+            for key in ("forward", "backward")
+          )
         )
       )
     name = f'`"{option}"`' if isinstance(option, str) else f"`{option}`"
@@ -129,6 +132,9 @@ def main() -> None:
   """Prints the table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--json", type=pathlib.Path, help="where to write rows")
+  parser.add_argument(
+    "--page", type=pathlib.Path, help="to put the table in, between its marks"
+  )
   parser.add_argument("--repeats", type=int, default=20)
   arguments = parser.parse_args()
   rows = [
@@ -136,6 +142,12 @@ def main() -> None:
   ]
   device = jax.devices()[0].device_kind
   print(f"jax {jax.__version__}, {device}\n\n{table(rows)}")
+  if arguments.page:
+    before, rest = arguments.page.read_text().split("<!-- antialias -->\n")
+    _, after = rest.split("<!-- /antialias -->\n")
+    arguments.page.write_text(
+      f"{before}<!-- antialias -->\n{table(rows)}\n<!-- /antialias -->\n{after}"
+    )
   if arguments.json:
     arguments.json.write_text(json.dumps(rows, indent=1))
 

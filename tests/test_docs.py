@@ -180,7 +180,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_s_code_is_run():
-  """Here, in test_migrating.py or, as it needs more packages, test_export.py."""
+  """Here, in test_migrating.py, or test_export.py, which needs more."""
   assert set(PAGES) == {
     "conventions",
     "export",
