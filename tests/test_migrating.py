@@ -241,7 +241,8 @@ def test_kornia_s_homography_warp(align_corners):
   close(warped, channels_last(theirs), atol=1e-5)
 
 
-def test_kornia_s_remap(ours):
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_kornia_s_remap(ours, align_corners):
   kornia = pytest.importorskip("kornia").geometry.transform
   torch = pytest.importorskip("torch")
   rng = np.random.default_rng(0)
@@ -249,10 +250,13 @@ def test_kornia_s_remap(ours):
   theirs = kornia.remap(
     kornia_image(),
     *(torch.from_numpy(a)[None] for a in (x, y)),
-    align_corners=True,
+    align_corners=align_corners,
   )
-  grid = ours["grid_from_pixels"](jnp.stack([x, y], -1), (6, 8))
-  close(stn.grid_sample(IMAGE, grid), channels_last(theirs))
+  grid = ours["grid_from_pixels"](
+    jnp.stack([x, y], -1), (6, 8), align_corners=True
+  )
+  warped = stn.grid_sample(IMAGE, grid, align_corners=align_corners)
+  close(warped, channels_last(theirs))
 
 
 def test_kornia_s_splines_agree_at_the_control_points():
