@@ -19,7 +19,8 @@ from stn.training.optim import is_localisation
 
 SMALL = FCLocalisation((8,))
 KEY = jax.random.key(0)
-GRID, SAMPLER = ("align_corners",), ("method", "padding_mode")
+GRID = ("align_corners",)
+SAMPLER = ("method", "padding_mode", "gradient", "antialias")
 HEAD = "localisation_head"
 
 
