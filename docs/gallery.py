@@ -132,7 +132,7 @@ def frames() -> Figure:
       arrow = ConnectionPatch(
         start, end, "data", "data", axesA=left, axesB=right, color=colour,
         arrowstyle="-|>", mutation_scale=12, linewidth=1.1, shrinkA=3,
-        shrinkB=3, connectionstyle="arc3,rad=-0.1", zorder=6,
+        shrinkB=3, connectionstyle="arc3,rad=-0.06", zorder=6,
       )  # fmt: skip
       figure.add_artist(arrow)
   figure.subplots_adjust(
