@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from stn._checks import as_coordinates, check_shape
 from stn.transforms.base import Transform
 from stn.transforms.displacement import displacement, lattice_size
 
@@ -60,6 +61,7 @@ def tps(
   num_control_points: SupportsIndex | Iterable[SupportsIndex] = 4,
   control_points: ArrayLike | None = None,
   ridge: float = 0.0,
+  targets: bool = False,
 ) -> Transform:
   """The thin plate spline: d parameters for each of K control points.
 
@@ -115,6 +117,18 @@ def tps(
       return _basis(points.astype(np.float64), centres, np).astype(points.dtype)
     return _basis(points, jnp.asarray(centres, points.dtype), jnp)
 
-  return displacement(
+  family = displacement(
     basis, len(centres), ndim, coefficients=_coefficients(centres, ridge)
   )
+  if not targets:
+    return family
+  identity = centres.reshape(-1).astype(np.float32)
+
+  def apply(theta, points):
+    theta = as_coordinates("theta", theta)
+    check_shape(
+      "theta", theta, str(identity.shape), theta.shape == identity.shape
+    )
+    return family.apply(theta - identity.astype(theta.dtype), points)
+
+  return Transform(identity=identity, apply=apply, linear=True)
