@@ -76,10 +76,13 @@ def tps(
     control_points: (K, ndim) in (x, y, z) order, in place of the lattice.
     ridge: 0 interpolates the displacements; more smoothes them, and allows for
       control points that coincide or lie on a line.
+    targets: theta is where the control points look, c_k + theta_k above, and
+      not how far from themselves.
 
   Returns:
     The family; theta is the displacements (K, d) row by row, zeros the
-    identity. Outside of the control points the spline tends to affine.
+    identity; or the targets, the control points the identity. Outside of the
+    control points the spline tends to affine.
 
   Raises:
     ValueError: if the control points do not determine a spline, or an option is
