@@ -119,9 +119,10 @@ def _footprint(transform, theta, output_size, image_size, *, align_corners):
   mean square of the columns of the Jacobian.
   """
   d = len(output_size)
-  points = regular_grid(output_size, align_corners=align_corners)
   theta = as_coordinates("theta", theta)
-  points = points.astype(theta.dtype)
+  points = regular_grid(
+    output_size, align_corners=align_corners, dtype=theta.dtype
+  )
   pitch = [
     np.array([pixel_pitch(n, align_corners=align_corners) for n in size[::-1]])
     for size in (output_size, image_size)
