@@ -86,15 +86,13 @@ def spatial_transform(
     "implementation": implementation,
     **rules,
   }
-  grid = transform_grid(transform, theta, output_size, **rules)
+  if count > 1:
+    return _supersample(image, transform, theta, output_size, count, options)
   if antialias == "mip":
     options["footprint"] = _footprint(
       transform, theta, output_size, image.shape[:-1], **rules
     )
-  elif count > 1:
-    points = _subpixels(grid.shape[:-1], count, grid.dtype, **rules)
-    grid = transform.apply(as_coordinates("theta", theta), points)
-    return grid_sample(image, grid, **options).mean(axis=-2)
+  grid = transform_grid(transform, theta, output_size, **rules)
   return grid_sample(image, grid, **options)
 
 
@@ -121,9 +119,10 @@ def _footprint(transform, theta, output_size, image_size, *, align_corners):
   mean square of the columns of the Jacobian.
   """
   d = len(output_size)
-  points = regular_grid(output_size, align_corners=align_corners)
   theta = as_coordinates("theta", theta)
-  points = points.astype(theta.dtype)
+  points = regular_grid(
+    output_size, align_corners=align_corners, dtype=theta.dtype
+  )
   pitch = [
     np.array([pixel_pitch(n, align_corners=align_corners) for n in size[::-1]])
     for size in (output_size, image_size)
@@ -141,14 +140,30 @@ def _footprint(transform, theta, output_size, image_size, *, align_corners):
   return jnp.sqrt(jnp.where(square > 1, square, 1))
 
 
-def _subpixels(output_size, count, dtype, *, align_corners):
-  """`count` points an axis within each output pixel, (*output, count**d, d)."""
-  centres = regular_grid(output_size, align_corners=align_corners, dtype=dtype)
-  pitch = [pixel_pitch(n, align_corners=align_corners) for n in output_size]
-  offsets = (np.arange(count) + 0.5) / count - 0.5
-  within = np.array(list(itertools.product(offsets, repeat=len(pitch))))
-  within = jnp.asarray((within * pitch)[:, ::-1], dtype)
-  shape = (*output_size, *within.shape)
-  return jnp.broadcast_to(centres[..., None, :], shape) + jnp.broadcast_to(
-    within, shape
-  )
+def _supersample(image, transform, theta, output_size, count, options):
+  """The mean of `count` samples an axis within each output pixel.
+
+  One after the other: no grid or image of all samples is ever in memory, and
+  the backward pass samples again.
+  """
+  theta = as_coordinates("theta", theta)
+  rule = {"align_corners": options["align_corners"]}
+  centres = regular_grid(output_size, dtype=theta.dtype, **rule)
+  pitch = [pixel_pitch(n, **rule) for n in output_size]
+  within = (np.arange(count) + 0.5) / count - 0.5
+  offsets = np.array(list(itertools.product(within, repeat=len(pitch)))) * pitch
+  offsets = jnp.asarray(offsets[:, ::-1], theta.dtype)
+
+  @jax.checkpoint
+  def sample(offset):
+    points = centres + jnp.broadcast_to(offset, centres.shape)
+    return grid_sample(image, transform.apply(theta, points), **options)
+
+  def add(total, offset):
+    return total + sample(offset).astype(total.dtype), None
+
+  # The first sample is the start, so that it is sharded as the others are.
+  first = sample(offsets[0])
+  wide = jnp.float64 if first.dtype == jnp.float64 else jnp.float32
+  total, _ = jax.lax.scan(add, first.astype(wide), offsets[1:])
+  return (total / len(offsets)).astype(first.dtype)

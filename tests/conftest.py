@@ -29,6 +29,24 @@ _STRICT = {
   "test_warp.py",
 }
 
+# Their many programs run once: most of the time would go into optimising them.
+_UNOPTIMISED = {
+  "sampling/test_gradients.py",
+  "sampling/test_kernels.py",
+  "sampling/test_limits.py",
+  "sampling/test_paddings.py",
+  "sampling/test_parity.py",
+  "sampling/test_slopes.py",
+  "test_antialias.py",
+  "test_properties.py",
+  "transforms/test_affine.py",
+  "transforms/test_displacements.py",
+  "transforms/test_fit.py",
+  "transforms/test_matrices.py",
+  "transforms/test_matrix_families.py",
+  "transforms/test_transforms.py",
+}
+
 hypothesis.settings.register_profile(
   "same-every-time", derandomize=True, deadline=None, max_examples=50
 )
@@ -41,6 +59,15 @@ def pytest_configure(config):
     folder = config.cache.mkdir("jax")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def quick_to_compile(request):
+  """Compiles without optimisations where a file is in the list above."""
+  path = request.path
+  if path.is_relative_to(_HERE):
+    quick = path.relative_to(_HERE).as_posix() in _UNOPTIMISED
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 @pytest.fixture(autouse=True)

@@ -1,34 +1,53 @@
-"""The code of the docs runs, and their tables are true."""
+"""The code of docs/*.md runs, its tables are true, its links lead somewhere."""
 
+import importlib.util
 import pathlib
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stn
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
-TRANSFORMS = (DOCS / "transforms.md").read_text()
+PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+PICTURES = sorted((DOCS / "pictures").glob("*.png"))
+TABLES = (stn.TRANSFORMS, stn.KERNELS, stn.PADDINGS, stn.GRADIENTS)
 
 
-def blocks(text):
-  return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-
-
-@pytest.fixture
-def names():
-  """What the blocks define; the row that they add is taken away again."""
-  before = dict(stn.TRANSFORMS)
+def run(page):
+  """What the blocks of a page define."""
   names = {}
-  for block in blocks(TRANSFORMS):
+  for block in re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL):
     exec(block, names)
-  yield names
-  stn.TRANSFORMS.clear()
-  stn.TRANSFORMS.update(before)
+  return names
 
 
-def test_the_code_runs_and_does_what_it_says(names):
+def rows(page, heading):
+  """The table below a heading: name -> the other cells; repeats are joined."""
+  text = f"\n{PAGES[page]}".split(f"\n{heading}\n", 1)[1].split("\n#", 1)[0]
+  table = {}
+  for name, cells in re.findall(r"^\| `(\w+)`[^|]* \| (.+) \|$", text, re.M):
+    table.setdefault(name, []).extend(cells.split(" | "))
+  return table
+
+
+@pytest.fixture(autouse=True)
+def _same_tables():
+  """The rows that blocks add are taken away again."""
+  before = [dict(table) for table in TABLES]
+  yield
+  for table, rows_before in zip(TABLES, before, strict=True):
+    table.clear()
+    table.update(rows_before)
+
+
+# transforms.md
+
+
+def test_the_code_of_transforms_does_what_it_says():
+  names = run("transforms")
   product = np.asarray(names["turn"]) @ np.asarray(names["zoom"])
   np.testing.assert_allclose(
     names["affine"].reshape(2, 3), product[:2], atol=1e-6
@@ -53,9 +72,9 @@ def test_the_code_runs_and_does_what_it_says(names):
 
 
 def test_the_table_has_every_family_and_its_number_of_parameters():
-  rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", TRANSFORMS, re.M))
-  assert set(rows) == set(stn.TRANSFORMS)
-  for name, counts in rows.items():
+  families = rows("transforms", "# Families of transforms")
+  assert set(families) == set(stn.TRANSFORMS)
+  for name, (counts, _) in families.items():
     for ndim, count in enumerate(counts.split(" / "), start=1):
       if count == "-":
         with pytest.raises(ValueError, match="`ndim`"):
@@ -64,24 +83,108 @@ def test_the_table_has_every_family_and_its_number_of_parameters():
         assert stn.get_transform(name, ndim=ndim).num_params == int(count)
 
 
-EXPORT, ONNX = (DOCS / "export.md").read_text().split("## ONNX")
+# sampling.md
 
 
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
-@pytest.mark.parametrize("onnx", [False, True], ids=["StableHLO", "ONNX"])
-def test_the_exports_run(own_errors, onnx):
-  """Symbolic sizes do as ints, but are none for jaxtyping."""
-  pytest.importorskip("flatbuffers")
-  names = {}
-  for block in blocks(EXPORT):
-    exec(block, names)
-  ones = np.ones((5, 28, 28, 1))
-  np.testing.assert_array_equal(names["warped"], ones)
-  np.testing.assert_allclose(names["gradient"].sum(), ones.size, rtol=0.2)
-  assert names["thumbnails"].shape == (2, 16, 16, 3)
-  if onnx:
-    pytest.importorskip("jax2onnx")
-    pytest.importorskip("onnxruntime")
-    for block in blocks(ONNX):
-      exec(block, names)
-    np.testing.assert_allclose(names["from_onnx"], ones, atol=1e-6)
+def test_the_code_of_sampling_does_what_it_says():
+  names = run("sampling")
+  kernel = stn.KERNELS["mitchell"]
+  fraction = np.linspace(0, 0.99, 50, dtype=np.float32)
+  weights = kernel.fn(jnp.abs(fraction - np.arange(-1, 3)[:, None]))
+  np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-6)
+  np.testing.assert_allclose(kernel.fn(jnp.arange(3.0)), [8 / 9, 1 / 18, 0])
+  assert names["enlarged"].shape == (16, 18, 3)
+  exact, wide, multiscale = names["slopes"]
+  assert not exact.any()
+  assert wide[0] > 0
+  assert multiscale[0] > 0
+  assert names["thumbnail"].shape == (2, 2, 3)
+
+
+def test_the_table_of_kernels_is_complete_and_true():
+  kernels = rows("sampling", "## Kernels")
+  assert set(kernels) == set(stn.KERNELS)
+  for name, (radius, counts, _, degree, _) in kernels.items():
+    assert float(radius) == stn.KERNELS[name].radius
+    taps = round(2 * float(radius))
+    assert counts == " / ".join(str(taps**ndim) for ndim in (1, 2, 3))
+    # Of the highest degree, and no higher, away from the edges.
+    pixel = np.arange(41) - 20.0
+    x = np.array([-0.3, 0.1, 0.26, 0.4])
+    grid = stn.pixel_to_normalised(jnp.asarray(x + 20, jnp.float32), 41)
+    for power in (int(degree), int(degree) + 1):
+      image = (pixel**power)[:, None].astype(np.float32)
+      warped = stn.grid_sample(image, grid[:, None], method=name)[:, 0]
+      close = np.allclose(warped, x**power, atol=2e-3)
+      assert close == (power == int(degree)), (name, power)
+
+
+def test_the_table_of_paddings_is_complete_and_true():
+  paddings = rows("sampling", "## Paddings")
+  assert set(paddings) == set(stn.PADDINGS)
+  image = np.arange(1, 5, dtype=np.float32)[:, None]  # a b c d
+  letters = {"0": 0.0, "v": 9.0, **dict(zip("abcd", image[:, 0], strict=True))}
+  pixels = jnp.arange(-2.0, 6.0)
+  for name, cells in paddings.items():
+    for align_corners in (False, True)[: len(cells) // 6]:
+      grid = stn.pixel_to_normalised(pixels, 4, align_corners=align_corners)
+      warped = stn.grid_sample(
+        image,
+        grid[:, None],
+        padding_mode=name,
+        align_corners=align_corners,
+        **({"fill_value": 9.0} if name == "fill" else {}),
+      )
+      expected = [letters[c] for c in cells[6 * align_corners].split()]
+      np.testing.assert_allclose(warped[:, 0], expected, atol=1e-5)
+
+
+def test_the_table_of_gradients_is_complete():
+  assert set(rows("sampling", "## Gradients")) == set(stn.GRADIENTS)
+
+
+# conventions.md
+
+
+def test_the_code_of_conventions_does_what_it_says():
+  names = run("conventions")
+  image, picture = names["image"], names["picture"]
+  np.testing.assert_allclose(picture[:, :3], image[:, 1:])
+  assert not picture[:, 3].any()
+
+
+# Pictures and links.
+
+
+def test_every_picture_is_made_shown_and_small():
+  pytest.importorskip("matplotlib")
+  spec = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
+  gallery = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(gallery)
+  assert {path.stem for path in PICTURES} == set(gallery.FIGURES)
+  for path in PICTURES:
+    assert f"(pictures/{path.name})" in "".join(PAGES.values())
+    assert path.stat().st_size < 120_000, path
+  assert gallery.render("align_corners")[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+  for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGES[page]):
+    path, _, anchor = link.partition("#")
+    target = (DOCS / path).resolve() if path else DOCS / f"{page}.md"
+    assert target.exists(), link
+    if anchor:
+      headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+      assert anchor in {h.lower().replace(" ", "-") for h in headings}, link
+
+
+def test_every_page_s_code_is_run():
+  """Here, in test_migrating.py, or test_export.py, which needs more."""
+  assert set(PAGES) == {
+    "conventions",
+    "export",
+    "migrating",
+    "sampling",
+    "transforms",
+  }

@@ -5,6 +5,9 @@ import re
 
 import jax
 import numpy as np
+import pytest
+
+import stn
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,7 +45,20 @@ def test_links_and_folders_exist():
   assert links
   assert folders
   for path in (*links, *folders):
-    assert (ROOT / path).exists(), path
+    assert (ROOT / path.split("#")[0]).exists(), path
+
+
+def test_the_names_are_those_of_the_tables():
+  rows = dict(re.findall(r"^\| \[`(\w+)=`\]\(.*?\) \| (.*) \|$", README, re.M))
+  everywhere, not_in_1d = rows["transform"].split(" in 1D, 2D, 3D; ")
+  names = {*everywhere.split(", "), *not_in_1d.split(" in ")[0].split(", ")}
+  assert names == set(stn.TRANSFORMS)
+  for name in not_in_1d.split(" in ")[0].split(", "):
+    with pytest.raises(ValueError, match="`ndim`"):
+      stn.get_transform(name, ndim=1)
+  assert rows["method"].split(", ") == list(stn.KERNELS)
+  assert rows["padding_mode"].split(", ") == list(stn.PADDINGS)
+  assert rows["gradient"].split(", ") == list(stn.GRADIENTS)
 
 
 def test_it_is_short_enough_to_read():

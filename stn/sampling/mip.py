@@ -30,11 +30,11 @@ def _halve(image, padding, align_corners, fill):
   for axis in range(image.ndim - 1):
     if image.shape[axis] % 2:
       image = extend(image, axis, (0, 1), padding, align_corners, fill)
-    halves = (image.shape[axis] // 2, 2)
-    shape = (*image.shape[:axis], *halves, *image.shape[axis + 1 :])
-    pairs = image.reshape(shape)
-    first, second = jnp.split(pairs, 2, axis=axis + 1)
-    image = jnp.squeeze((first + second) / 2, axis + 1)
+    first, second = (
+      jax.lax.slice_in_dim(image, start, None, stride=2, axis=axis)
+      for start in (0, 1)
+    )
+    image = (first + second) / 2
   return image
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from stn._checks import as_coordinates, check_shape
 from stn.transforms.base import Transform
 from stn.transforms.displacement import displacement, lattice_size
 
@@ -60,6 +61,7 @@ def tps(
   num_control_points: SupportsIndex | Iterable[SupportsIndex] = 4,
   control_points: ArrayLike | None = None,
   ridge: float = 0.0,
+  targets: bool = False,
 ) -> Transform:
   """The thin plate spline: d parameters for each of K control points.
 
@@ -74,10 +76,13 @@ def tps(
     control_points: (K, ndim) in (x, y, z) order, in place of the lattice.
     ridge: 0 interpolates the displacements; more smoothes them, and allows for
       control points that coincide or lie on a line.
+    targets: theta is where the control points look, c_k + theta_k above, and
+      not how far from themselves.
 
   Returns:
     The family; theta is the displacements (K, d) row by row, zeros the
-    identity. Outside of the control points the spline tends to affine.
+    identity; or the targets, the control points the identity. Outside of the
+    control points the spline tends to affine.
 
   Raises:
     ValueError: if the control points do not determine a spline, or an option is
@@ -115,6 +120,18 @@ def tps(
       return _basis(points.astype(np.float64), centres, np).astype(points.dtype)
     return _basis(points, jnp.asarray(centres, points.dtype), jnp)
 
-  return displacement(
+  family = displacement(
     basis, len(centres), ndim, coefficients=_coefficients(centres, ridge)
   )
+  if not targets:
+    return family
+  identity = centres.reshape(-1).astype(np.float32)
+
+  def apply(theta, points):
+    theta = as_coordinates("theta", theta)
+    check_shape(
+      "theta", theta, str(identity.shape), theta.shape == identity.shape
+    )
+    return family.apply(theta - identity.astype(theta.dtype), points)
+
+  return Transform(identity=identity, apply=apply, linear=True)

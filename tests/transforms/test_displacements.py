@@ -77,6 +77,24 @@ def test_tps_takes_control_points_where_theta_says(d):
   )
 
 
+def test_targets_are_displaced_control_points():
+  by_displacement = tps(num_control_points=3)
+  family = tps(num_control_points=3, targets=True)
+  rng = np.random.default_rng(0)
+  theta = rng.uniform(-0.2, 0.2, 18).astype(np.float32)
+  points = stn.regular_grid((5, 6))
+  np.testing.assert_allclose(
+    family.apply(family.identity + theta, points),
+    by_displacement.apply(theta, points),
+    atol=1e-6,
+  )
+  np.testing.assert_array_equal(family.apply(family.identity, points), points)
+  # And a fit finds them.
+  source = family.identity.reshape(9, 2)
+  found = stn.theta_from_points(family, source, source + np.float32(0.1))
+  np.testing.assert_allclose(found, family.identity + 0.1, atol=1e-5)
+
+
 @DIMS
 def test_tps_gives_affine_maps_exactly(d, x64):
   """Far outside of the control points too."""
