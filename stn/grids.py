@@ -42,6 +42,24 @@ def _scale(size: int, align_corners: bool) -> float:
   return (size - 1) / 2 if align_corners else size / 2
 
 
+def pixel_rule(
+  size: int, *, align_corners: bool = False
+) -> tuple[float, float, float]:
+  """How `normalised_to_pixel` reckons, for samplers that do so themselves.
+
+  Args:
+    size: pixels along that axis.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    scale, offset and tolerance: the pixel is scale * coordinate + offset, or
+    the whole number that is no further than tolerance from this, in float32.
+    A scale of 0 stands for one pixel, on which is all but NaN.
+  """
+  tolerance = size * float(jnp.finfo(jnp.float32).eps)
+  return _scale(size, align_corners), (size - 1) / 2, tolerance
+
+
 def pixel_pitch(size: int, *, align_corners: bool = False) -> float:
   """The distance between the centres of two pixels, normalised.
 

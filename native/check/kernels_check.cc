@@ -5,7 +5,8 @@
 //   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Wno-psabi
 //       -DSTN_LEVEL=baseline check/kernels_check.cc src/kernels.cc
 //
-// With an argument: the time of each loop, on one thread.
+// With an argument, a work's number or `all`: the time of each loop, on one
+// thread.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -26,8 +27,7 @@ float Uniform(float low, float high) {
 
 struct Case {
   stn::Problem problem;
-  std::vector<float> image, zeros, ct, warped, gradient, pixel[3], pulled[3];
-  float* out[3];
+  std::vector<float> image, zeros, ct, warped, gradient, grid, pulled;
 
   Case(int axes, const int32_t* size, int64_t channels, int64_t points,
        stn::Padding padding) {
@@ -37,33 +37,32 @@ struct Case {
     problem.points = points;
     int64_t elements = channels;
     for (int a = 0; a < axes; ++a) {
-      problem.size[a] = size[a];
+      const float tolerance = size[a] * std::numeric_limits<float>::epsilon();
+      problem.axis[a] = {size[a], size[a] / 2.0f, (size[a] - 1) / 2.0f,
+                         tolerance};
       elements *= size[a];
-      for (int64_t i = 0; i < points; ++i) {
-        pixel[a].push_back(Uniform(-size[a], 2.0f * size[a]));
-      }
-      pulled[a].resize(points);
-      out[a] = pulled[a].data();
     }
+    for (int64_t i = 0; i < points * axes; ++i) {
+      grid.push_back(Uniform(-3, 3));
+    }
+    pulled.resize(points * axes);
+    problem.grid = grid.data();
     zeros.resize(channels);
     for (int64_t i = 0; i < elements; ++i) image.push_back(Uniform(-1, 1));
     for (int64_t i = 0; i < points * channels; ++i) ct.push_back(Uniform(-1, 1));
     warped.resize(points * channels);
     gradient.resize(elements);
-    Point();
   }
 
-  void Point() {
-    for (int a = 0; a < problem.axes; ++a) problem.pixel[a] = pixel[a].data();
-  }
   void Sample() {
     kernels.f32.sample(problem, image.data(), zeros.data(), warped.data());
   }
   void Pull() {
-    kernels.f32.pull(problem, image.data(), zeros.data(), ct.data(), out);
+    kernels.f32.pull(problem, image.data(), zeros.data(), ct.data(),
+                     pulled.data());
   }
   void Scatter() {
-    kernels.f32.scatter(problem, ct.data(), 0, problem.size[0],
+    kernels.f32.scatter(problem, ct.data(), 0, problem.axis[0].size,
                         gradient.data());
   }
 };
@@ -89,10 +88,8 @@ int Check() {
             two += c.image[i] * c.gradient[i];
           }
           worst = std::fmax(worst, std::fabs(one - two) / c.ct.size());
-          for (int a = 0; a < axes; ++a) {
-            for (size_t i = 0; i < c.pixel[a].size(); ++i) {
-              if (rng() % 2) c.pixel[a][i] = hostile[rng() % 18];
-            }
+          for (float& coordinate : c.grid) {
+            if (rng() % 2) coordinate = hostile[rng() % 18];
           }
           c.Sample();
           c.Pull();
@@ -108,7 +105,7 @@ int Check() {
           kernels.bf16.sample(c.problem, image.data(), zeros.data(),
                               warped.data());
           kernels.bf16.pull(c.problem, image.data(), zeros.data(), ct.data(),
-                            c.out);
+                            c.pulled.data());
           kernels.bf16.scatter(c.problem, ct.data(), 0, size[0],
                                c.gradient.data());
         }
@@ -132,7 +129,7 @@ double Nanoseconds(const F& f, int64_t points) {
   return 1e9 * best / points;
 }
 
-void Time() {
+void Time(const char* only) {
   struct {
     int axes;
     int32_t size[3];
@@ -143,15 +140,17 @@ void Time() {
                {2, {448, 448, 0}, 4, 224},  {2, {448, 448, 0}, 16, 224},
                {2, {2048, 2048, 0}, 3, 2048}, {3, {64, 64, 64}, 1, 64}};
   for (const auto& w : works) {
+    if (only[0] != 'a' && only[0] - '0' != &w - works) continue;
     const int64_t points =
         w.axes == 3 ? w.output * w.output * w.output : w.output * w.output;
     Case c(w.axes, w.size, w.channels, points, stn::Padding::kZeros);
     for (int64_t i = 0; i < points; ++i) {  // turned a little
-      const float x = (i % w.output) * float(w.size[1]) / w.output;
-      const float y = (i / w.output % w.output) * float(w.size[0]) / w.output;
-      c.pixel[0][i] = 0.1f * x + 0.95f * y - 0.3f;
-      c.pixel[1][i] = 0.9f * x - 0.12f * y + 2.2f;
-      if (w.axes == 3) c.pixel[2][i] = i / (w.output * w.output) * 0.97f;
+      const float x = (i % w.output + 0.5f) * 2 / w.output - 1;
+      const float y = (i / w.output % w.output + 0.5f) * 2 / w.output - 1;
+      float* to = c.grid.data() + i * w.axes;
+      to[0] = 0.9f * x - 0.12f * y + 0.05f;
+      to[1] = 0.1f * x + 0.95f * y - 0.03f;
+      if (w.axes == 3) to[2] = 0.97f * (i / (w.output * w.output) / 32.0f - 1);
     }
     const int repeat = points < 50000 ? 200 : 1;
     const auto times = [&](void (Case::*f)()) {
@@ -167,7 +166,7 @@ void Time() {
 
 }  // namespace
 
-int main(int argc, char**) {
+int main(int argc, char** argv) {
   if (argc == 1) return Check();
-  Time();
+  Time(argv[1]);
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
@@ -79,9 +80,9 @@ void ParallelFor(ffi::ThreadPool& pool, int64_t count,
   state->finished.wait(lock, [&] { return state->done.load() == count; });
 }
 
-// A batch of images and points, as the handlers get them:
+// A batch of images and grids, as the handlers get them:
 //   image  (*batch, *size, channels)
-//   pixels for each axis (*batch, *points), or (*points) if `shared`
+//   grid  (*batch, *points, axes), or (*points, axes) if `shared`
 //   ct, warped  (*batch, *points, channels)
 struct Shapes {
   Problem problem;  // of one image, with its points still to be set
@@ -90,50 +91,56 @@ struct Shapes {
   int64_t points = 1;  // of one image
   bool shared = false;
 
-  // Where the points of image b are, from its point `start`.
-  Problem At(const float* const* pixels, int64_t b, int64_t start,
+  // The points of image b, from its point `start` on.
+  Problem At(const float* grid, int64_t b, int64_t start,
              int64_t points_here) const {
     Problem here = problem;
     here.points = points_here;
-    for (int a = 0; a < problem.axes; ++a) {
-      here.pixel[a] = pixels[a] + (shared ? 0 : b * points) + start;
-    }
+    here.grid = grid + ((shared ? 0 : b * points) + start) * problem.axes;
     return here;
   }
 };
 
-template <typename Dimensions>
-ffi::ErrorOr<Shapes> Describe(const Dimensions& image, ffi::RemainingArgs& args,
-                              size_t first, int64_t padding, bool shared,
-                              std::vector<const float*>& pixels) {
-  const auto invalid = [](const char* what) {
-    return ffi::Unexpected(ffi::Error::InvalidArgument(what));
-  };
-  const size_t axes = args.size() - first;
-  if (args.size() <= first || axes > kMaxAxes || image.size() < axes + 1 ||
-      padding < 0 || padding > static_cast<int64_t>(Padding::kWrap)) {
-    return invalid("stn_native: wrong number of arguments");
+using Grid = ffi::Buffer<ffi::F32>;
+using Floats = ffi::Span<const float>;
+
+// What is the same for every image, as attributes.
+struct Rule {
+  int64_t padding;
+  bool shared;
+  Floats scale, offset, tolerance;  // of each axis, see kernels.h
+};
+
+ffi::ErrorOr<Shapes> Describe(ffi::Span<const int64_t> image, const Grid& grid,
+                              const Rule& rule) {
+  const size_t axes = rule.scale.size();
+  const auto ends = grid.dimensions();
+  if (axes < 1 || axes > kMaxAxes || rule.offset.size() != axes ||
+      rule.tolerance.size() != axes || image.size() < axes + 1 ||
+      ends.size() < 1 || ends.back() != static_cast<int64_t>(axes) ||
+      rule.padding < 0 || rule.padding > static_cast<int64_t>(Padding::kWrap)) {
+    return ffi::Unexpected(
+        ffi::Error::InvalidArgument("stn_native: the arguments do not fit"));
   }
   Shapes shapes;
+  shapes.shared = rule.shared;
   shapes.problem.axes = static_cast<int>(axes);
-  shapes.problem.padding = static_cast<Padding>(padding);
-  shapes.problem.channels = image[image.size() - 1];
-  shapes.shared = shared;
+  shapes.problem.padding = static_cast<Padding>(rule.padding);
+  shapes.problem.channels = image.back();
   const size_t batch_axes = image.size() - axes - 1;
   for (size_t a = 0; a < batch_axes; ++a) shapes.batch *= image[a];
   for (size_t a = batch_axes; a < image.size(); ++a) shapes.image *= image[a];
   if (shapes.image >= int64_t{1} << 31) {
-    return invalid("stn_native: an image of 2**31 elements or more");
+    return ffi::Unexpected(ffi::Error::InvalidArgument(
+        "stn_native: an image of 2**31 elements or more"));
   }
   for (size_t a = 0; a < axes; ++a) {
-    shapes.problem.size[a] = static_cast<int32_t>(image[batch_axes + a]);
-    auto pixel = args.get<ffi::Buffer<ffi::F32>>(first + a);
-    if (!pixel) return ffi::Unexpected(pixel.error());
-    const int64_t count = pixel->element_count();
-    shapes.points =
-        shared || !shapes.batch ? count : count / shapes.batch;
-    pixels.push_back(pixel->typed_data());
+    shapes.problem.axis[a] = {static_cast<int32_t>(image[batch_axes + a]),
+                              rule.scale[a], rule.offset[a],
+                              rule.tolerance[a]};
   }
+  shapes.points = static_cast<int64_t>(grid.element_count() / axes);
+  if (!shapes.shared && shapes.batch) shapes.points /= shapes.batch;
   return shapes;
 }
 
@@ -161,40 +168,36 @@ void ForChunks(ffi::ThreadPool& pool, const Shapes& shapes, const Body& body) {
 }
 
 template <typename T>
-ffi::Error SampleTyped(ffi::ThreadPool& pool, const Shapes& shapes,
-                       const float* const* pixels, const T* image, T* out) {
+void SampleTyped(ffi::ThreadPool& pool, const Shapes& shapes, const float* grid,
+                 const T* image, T* out) {
   const int64_t channels = shapes.problem.channels;
   const std::vector<T> zeros(channels, T{});
   ForChunks(pool, shapes, [&](int64_t b, int64_t start, int64_t n) {
-    BestFor<T>().sample(shapes.At(pixels, b, start, n),
-                        image + b * shapes.image, zeros.data(),
+    BestFor<T>().sample(shapes.At(grid, b, start, n), image + b * shapes.image,
+                        zeros.data(),
                         out + (b * shapes.points + start) * channels);
   });
-  return ffi::Error::Success();
 }
 
 template <typename T>
-ffi::Error PullTyped(ffi::ThreadPool& pool, const Shapes& shapes,
-                     const float* const* pixels, const T* image, const T* ct,
-                     const std::vector<float*>& out) {
+void PullTyped(ffi::ThreadPool& pool, const Shapes& shapes, const float* grid,
+               const T* image, const T* ct, float* out) {
   const int64_t channels = shapes.problem.channels;
   const std::vector<T> zeros(channels, T{});
   ForChunks(pool, shapes, [&](int64_t b, int64_t start, int64_t n) {
     const int64_t at = b * shapes.points + start;
-    float* to[kMaxAxes] = {};
-    for (size_t a = 0; a < out.size(); ++a) to[a] = out[a] + at;
-    BestFor<T>().pull(shapes.At(pixels, b, start, n), image + b * shapes.image,
-                      zeros.data(), ct + at * channels, to);
+    BestFor<T>().pull(shapes.At(grid, b, start, n), image + b * shapes.image,
+                      zeros.data(), ct + at * channels,
+                      out + at * shapes.problem.axes);
   });
-  return ffi::Error::Success();
 }
 
 template <typename T>
-ffi::Error ScatterTyped(ffi::ThreadPool& pool, const Shapes& shapes,
-                        const float* const* pixels, const T* ct, float* image) {
+void ScatterTyped(ffi::ThreadPool& pool, const Shapes& shapes,
+                  const float* grid, const T* ct, float* image) {
   // An image to a thread; where images are few each is cut into bands, which
   // does not change the order in which a pixel adds up.
-  const int32_t rows = shapes.problem.size[0];
+  const int32_t rows = shapes.problem.axis[0].size;
   const int64_t threads = std::max<int64_t>(pool.num_threads(), 1);
   int64_t bands = 1;
   if (shapes.batch < 2 * threads) {
@@ -210,117 +213,109 @@ ffi::Error ScatterTyped(ffi::ThreadPool& pool, const Shapes& shapes,
     float* to = image + b * shapes.image;
     std::memset(to + begin * row, 0, (end - begin) * row * sizeof(float));
     BestFor<T>().scatter(
-        shapes.At(pixels, b, 0, shapes.points),
+        shapes.At(grid, b, 0, shapes.points),
         ct + b * shapes.points * shapes.problem.channels, begin, end, to);
   });
-  return ffi::Error::Success();
 }
 
 // Calls body with a null pointer of the element type; bfloat16 or float32.
 template <typename Body>
 ffi::Error ForDtype(ffi::DataType dtype, const Body& body) {
   switch (dtype) {
-    case ffi::F32: return body(static_cast<float*>(nullptr));
-    case ffi::BF16: return body(static_cast<BFloat16*>(nullptr));
+    case ffi::F32: body(static_cast<float*>(nullptr)); break;
+    case ffi::BF16: body(static_cast<BFloat16*>(nullptr)); break;
     default:
       return ffi::Error::InvalidArgument("stn_native: not float32 or bfloat16");
   }
+  return ffi::Error::Success();
 }
 
-// image, pixels... -> warped
-ffi::Error Sample(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                  ffi::Result<ffi::AnyBuffer> out, int64_t padding,
-                  bool shared) {
-  auto image = args.get<ffi::AnyBuffer>(0);
-  if (!image) return image.error();
-  std::vector<const float*> pixels;
-  auto shapes =
-      Describe(image->dimensions(), args, 1, padding, shared, pixels);
+// image, grid -> warped
+ffi::Error Sample(ffi::ThreadPool pool, ffi::AnyBuffer image, Grid grid,
+                  ffi::Result<ffi::AnyBuffer> out, int64_t padding, bool shared,
+                  Floats scale, Floats offset, Floats tolerance) {
+  auto shapes = Describe(image.dimensions(), grid,
+                         {padding, shared, scale, offset, tolerance});
   if (!shapes) return shapes.error();
   if (!out->element_count()) return ffi::Error::Success();
-  return ForDtype(image->element_type(), [&](auto* type) {
+  return ForDtype(image.element_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    return SampleTyped<T>(pool, *shapes, pixels.data(),
-                          static_cast<const T*>(image->untyped_data()),
-                          static_cast<T*>(out->untyped_data()));
+    SampleTyped<T>(pool, *shapes, grid.typed_data(),
+                   static_cast<const T*>(image.untyped_data()),
+                   static_cast<T*>(out->untyped_data()));
   });
 }
 
-// image, ct, pixels... -> the cotangent of each of the pixels
-ffi::Error Pull(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                ffi::RemainingRets rets, int64_t padding, bool shared) {
-  auto image = args.get<ffi::AnyBuffer>(0);
-  if (!image) return image.error();
-  auto ct = args.get<ffi::AnyBuffer>(1);
-  if (!ct) return ct.error();
-  std::vector<const float*> pixels;
-  auto shapes =
-      Describe(image->dimensions(), args, 2, padding, shared, pixels);
+// image, ct, grid -> the cotangent of the grid
+ffi::Error Pull(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer ct,
+                Grid grid, ffi::Result<Grid> out, int64_t padding, bool shared,
+                Floats scale, Floats offset, Floats tolerance) {
+  auto shapes = Describe(image.dimensions(), grid,
+                         {padding, shared, scale, offset, tolerance});
   if (!shapes) return shapes.error();
-  std::vector<float*> out;
-  for (size_t a = 0; a < rets.size(); ++a) {
-    auto to = rets.get<ffi::Buffer<ffi::F32>>(a);
-    if (!to) return to.error();
-    out.push_back((*to)->typed_data());
-    if (!(*to)->element_count()) return ffi::Error::Success();
+  if (ct.element_type() != image.element_type()) {
+    return ffi::Error::InvalidArgument("stn_native: ct is not of image's type");
   }
-  if (out.size() != pixels.size() ||
-      ct->element_type() != image->element_type()) {
-    return ffi::Error::InvalidArgument("stn_native: pull got a wrong type");
-  }
-  return ForDtype(image->element_type(), [&](auto* type) {
+  if (!out->element_count()) return ffi::Error::Success();
+  return ForDtype(image.element_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    return PullTyped<T>(pool, *shapes, pixels.data(),
-                        static_cast<const T*>(image->untyped_data()),
-                        static_cast<const T*>(ct->untyped_data()), out);
+    PullTyped<T>(pool, *shapes, grid.typed_data(),
+                 static_cast<const T*>(image.untyped_data()),
+                 static_cast<const T*>(ct.untyped_data()), out->typed_data());
   });
 }
 
-// ct, pixels... -> the cotangent of the image, float32
-ffi::Error Scatter(ffi::ThreadPool pool, ffi::RemainingArgs args,
+// ct, grid -> the cotangent of the image, float32
+ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer ct, Grid grid,
                    ffi::Result<ffi::Buffer<ffi::F32>> image, int64_t padding,
-                   bool shared) {
-  auto ct = args.get<ffi::AnyBuffer>(0);
-  if (!ct) return ct.error();
-  std::vector<const float*> pixels;
-  auto shapes =
-      Describe(image->dimensions(), args, 1, padding, shared, pixels);
+                   bool shared, Floats scale, Floats offset, Floats tolerance) {
+  auto shapes = Describe(image->dimensions(), grid,
+                         {padding, shared, scale, offset, tolerance});
   if (!shapes) return shapes.error();
   if (!image->element_count()) return ffi::Error::Success();
-  return ForDtype(ct->element_type(), [&](auto* type) {
+  return ForDtype(ct.element_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    return ScatterTyped<T>(pool, *shapes, pixels.data(),
-                           static_cast<const T*>(ct->untyped_data()),
-                           image->typed_data());
+    ScatterTyped<T>(pool, *shapes, grid.typed_data(),
+                    static_cast<const T*>(ct.untyped_data()),
+                    image->typed_data());
   });
+}
+
+// The attributes are those of Rule.
+template <typename Arguments>
+auto WithRule(Arguments arguments) {
+  return std::move(arguments)
+      .template Attr<int64_t>("padding")
+      .template Attr<bool>("shared")
+      .template Attr<Floats>("scale")
+      .template Attr<Floats>("offset")
+      .template Attr<Floats>("tolerance");
 }
 
 }  // namespace
 }  // namespace stn
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(stn_native_sample, stn::Sample,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .Ret<xla::ffi::AnyBuffer>()
-                                  .Attr<int64_t>("padding")
-                                  .Attr<bool>("shared"));
+                              stn::WithRule(xla::ffi::Ffi::Bind()
+                                                .Ctx<xla::ffi::ThreadPool>()
+                                                .Arg<xla::ffi::AnyBuffer>()
+                                                .Arg<stn::Grid>()
+                                                .Ret<xla::ffi::AnyBuffer>()));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(stn_native_pull, stn::Pull,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<int64_t>("padding")
-                                  .Attr<bool>("shared"));
+                              stn::WithRule(xla::ffi::Ffi::Bind()
+                                                .Ctx<xla::ffi::ThreadPool>()
+                                                .Arg<xla::ffi::AnyBuffer>()
+                                                .Arg<xla::ffi::AnyBuffer>()
+                                                .Arg<stn::Grid>()
+                                                .Ret<stn::Grid>()));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(stn_native_scatter, stn::Scatter,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
-                                  .Attr<int64_t>("padding")
-                                  .Attr<bool>("shared"));
+                              stn::WithRule(xla::ffi::Ffi::Bind()
+                                                .Ctx<xla::ffi::ThreadPool>()
+                                                .Arg<xla::ffi::AnyBuffer>()
+                                                .Arg<stn::Grid>()
+                                                .Ret<stn::Grid>()));
 
 // What this library was built against, for the check before it is registered.
 extern "C" int stn_native_ffi_major() {

@@ -1,7 +1,7 @@
 // The sampler's three loops, free of XLA: what ffi.cc calls on chunks.
 //
 // kernels.cc is compiled once for each level of the instruction set; every
-// copy fills one `Kernels`, and `BestKernels` picks the copy for this machine.
+// copy fills one `Kernels`, and ffi.cc picks the copy for this machine.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,22 @@ struct BFloat16 {
 
 inline constexpr int kMaxAxes = 3;
 
+// One axis of an image, and which pixel of it a coordinate c is: scale * c +
+// offset, or the whole number that is no further than `tolerance` from this.
+struct Axis {
+  int32_t size;
+  float scale, offset, tolerance;
+};
+
 // One image, the points at which it is looked at, and what belongs to them.
 // Elements of an image are fewer than 2**31; coordinates may be anything.
 struct Problem {
-  int axes;                       // spatial axes, 1 to 3
-  int32_t size[kMaxAxes];         // pixels along each, in the image's order
-  int64_t channels;               // at least 1
+  int axes;             // 1 to 3
+  Axis axis[kMaxAxes];  // in the image's order
+  int64_t channels;     // at least 1
   Padding padding;
-  int64_t points;                 // of this chunk
-  const float* pixel[kMaxAxes];   // coordinates along each axis, (points,)
+  int64_t points;     // of this chunk
+  const float* grid;  // (points, axes), the coordinate of the LAST axis first
 };
 
 template <typename T>
@@ -39,9 +46,9 @@ struct KernelsFor {
   // out (points, channels) = the image at the points. `zeros` are `channels`
   // zeros, what lies outside.
   void (*sample)(const Problem&, const T* image, const T* zeros, T* out);
-  // out[axis] (points,) = sum over channels of ct * d sample / d pixel[axis].
+  // out (points, axes) = sum over channels of ct * d sample / d grid.
   void (*pull)(const Problem&, const T* image, const T* zeros, const T* ct,
-               float* const* out);
+               float* out);
   // image (*size, channels) += the transpose of `sample` applied to ct, for
   // the indices [begin, end) along the first axis only: disjoint bands may be
   // filled at once, and every pixel sums in the order of the points.

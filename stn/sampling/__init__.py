@@ -161,20 +161,30 @@ def grid_sample(
 
   if not jnp.issubdtype(image.dtype, jnp.floating):
     image = image.astype(jnp.float32)
-  pixels = [
-    grids.normalised_to_pixel(
-      grid[..., d - 1 - axis], size, align_corners=align_corners
-    )
-    for axis, size in enumerate(spatial)
-  ]
   if footprint is not None:
     footprint = _check_footprint(footprint, grid, kernel)
   rule = gradient
   if isinstance(rule, str) or not callable(rule):
     check_choice("gradient", rule, GRADIENTS)
     rule = GRADIENTS[rule]
-
   padding = PADDINGS[padding_mode]
+
+  if (
+    rule is None
+    and footprint is None
+    and implementation != "plain"
+    and linear.supports(kernel, padding)
+  ):
+    return linear.sample_grid(
+      image, grid, padding, align_corners, implementation=implementation
+    )
+
+  pixels = [
+    grids.normalised_to_pixel(
+      grid[..., d - 1 - axis], size, align_corners=align_corners
+    )
+    for axis, size in enumerate(spatial)
+  ]
   if kernel.poles:
     sample_kernel = functools.partial(splines.sample, sample_kernel)
 

@@ -1,16 +1,16 @@
 """The linear sampler with derivative rules of its own.
 
-Four operations, each linear in all but the pixel coordinates, as primitives of
-JAX, so that each direction of differentiation runs just what it needs:
+Four operations, each linear in all but the grid, as primitives of JAX, so that
+each direction of differentiation runs just what it needs:
 
-    sample(image, pixels)         -> warped       transposed in image: scatter
-    push(image, pixels, tangents) -> tangent      transposed in tangents: pull
-    pull(image, ct, pixels)       -> cotangents of the pixels
-    scatter(ct, pixels)           -> cotangent of the image
+    sample(image, grid)        -> warped        transposed in image: scatter
+    push(image, grid, tangent) -> its tangent   transposed in tangent: pull
+    pull(image, ct, grid)      -> cotangent of the grid
+    scatter(ct, grid)          -> cotangent of the image
 
 The jvp of `sample` is a `sample` of the image's tangent and a `push`, either
 left out where its tangent is zero. Reverse mode transposes them: the gradient
-to the grid alone holds no scatter, and saves nothing but image and pixels.
+to the grid alone holds no scatter, and saves nothing but image and grid.
 Beyond the first order, plain JAX differentiates the plain definitions.
 
 Each may run in XLA (the definitions below) or, on CPUs, in C++: `native.py`.
@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
+from stn.grids import normalised_to_pixel
 from stn.sampling import native, paddings, xla
 from stn.sampling.kernels import KERNELS, Kernel
 from stn.sampling.paddings import Padding
@@ -46,17 +47,27 @@ _UNROLLED_CHANNELS = 4
 # The definitions, for one example.
 
 
-def _sample(options, image, *pixels):
+def _to_pixels(options, spatial, grid):
+  coordinates = [grid[..., -1 - axis] for axis in range(options.axes)]
+  if not options.normalised:
+    return coordinates
+  return [
+    normalised_to_pixel(c, size, align_corners=options.align_corners)
+    for c, size in zip(coordinates, spatial, strict=True)
+  ]
+
+
+def _sample(options, image, grid):
   kernel, zeros = KERNELS["linear"], jnp.zeros(image.shape[-1:], image.dtype)
+  pixels = _to_pixels(options, image.shape[:-1], grid)
   return xla.sample(
     image, pixels, kernel, options.padding, options.align_corners, zeros
   ).astype(image.dtype)
 
 
-def _push(options, image, *args):
-  pixels, tangents = args[: options.axes], args[options.axes :]
+def _push(options, image, grid, tangent):
   f = functools.partial(_sample, options, image)
-  return jax.jvp(f, pixels, tangents)[1]
+  return jax.jvp(f, (grid,), (tangent,))[1]
 
 
 class _Corner(NamedTuple):
@@ -106,10 +117,13 @@ def _sum_channels(array):
   return sum((array[..., c] for c in range(channels)), start=zero)
 
 
-def _pull(options, image, ct, *pixels):
-  dtype = _wide(image, *pixels)
+def _pull(options, image, ct, grid):
+  dtype = _wide(image, grid)
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
+  pixels, to_grid = jax.vjp(
+    functools.partial(_to_pixels, options, spatial), grid
+  )
   totals = [jnp.zeros(pixel.shape, dtype) for pixel in pixels]
   for corner in _corners(options, spatial, pixels):
     value = flat.at[corner.index].get(mode="promise_in_bounds")
@@ -126,16 +140,18 @@ def _pull(options, image, ct, *pixels):
       )
       totals[axis] += slope if bit else -slope
   # Where `sample` clips a coordinate, it moves nothing. NaN stays NaN.
-  return [
+  moved = [
     jnp.where(
       jnp.abs(pixel) > xla._FAR, 0, total.astype(pixel.dtype) + 0 * pixel
     )
     for pixel, total in zip(pixels, totals, strict=True)
   ]
+  return to_grid(moved)[0]
 
 
-def _scatter(options, ct, *pixels, spatial, dtype):
+def _scatter(options, ct, grid, *, spatial, dtype):
   flat = jnp.zeros((math.prod(spatial), ct.shape[-1]), dtype)
+  pixels = _to_pixels(options, spatial, grid)
   for corner in _corners(options, spatial, pixels):
     weight = math.prod(corner.weights[1:], start=corner.weights[0])
     part = weight[..., None].astype(dtype) * ct.astype(dtype)
@@ -147,10 +163,10 @@ def _scatter(options, ct, *pixels, spatial, dtype):
 
 # As primitives.
 
-_SAMPLE = Operation(_sample, image=0, values=None, result="values")
-_PUSH = Operation(_push, image=0, values=None, result="values")
-_PULL = Operation(_pull, image=0, values=1, result="pixels")
-_SCATTER = Operation(_scatter, image=None, values=0, result="image")
+_SAMPLE = Operation(_sample, image=0, values=None)
+_PUSH = Operation(_push, image=0, values=None)
+_PULL = Operation(_pull, image=0, values=1)
+_SCATTER = Operation(_scatter, image=None, values=0)
 sample_p = make_primitive("sample", _SAMPLE)
 push_p = make_primitive("push", _PUSH)
 pull_p = make_primitive("pull", _PULL)
@@ -161,90 +177,85 @@ scatter_p = make_primitive("scatter", _SCATTER)
 
 
 def _sample_jvp(primals, tangents, *, options):
-  image, *pixels = primals
-  image_dot, *pixel_dots = tangents
+  image, grid = primals
+  image_dot, grid_dot = tangents
   terms = []
   if not is_zero(image_dot):
-    terms.append(sample_p.bind(image_dot, *pixels, options=options))
-  if not all(map(is_zero, pixel_dots)):
-    pixel_dots = map(ad.instantiate_zeros, pixel_dots)
-    terms.append(push_p.bind(image, *pixels, *pixel_dots, options=options))
-  return sample_p.bind(*primals, options=options), sum(terms[1:], terms[0])
+    terms.append(sample_p.bind(image_dot, grid, options=options))
+  if not is_zero(grid_dot):
+    terms.append(push_p.bind(image, grid, grid_dot, options=options))
+  return sample_p.bind(image, grid, options=options), sum(terms[1:], terms[0])
 
 
-def _sample_transpose(ct, image, *pixels, options):
+def _sample_transpose(ct, image, grid, *, options):
   if is_zero(ct):
-    return [ad.Zero(image.aval), *(None for _ in pixels)]
+    return [ad.Zero(image.aval), None]
   *lead, _ = image.aval.shape
   image_ct = scatter_p.bind(
     ct,
-    *pixels,
+    grid,
     options=options,
     spatial=tuple(lead[options.batch :]),
-    dtype=_wide(image.aval, *pixels),
+    dtype=_wide(image.aval, grid),
   )
-  return [image_ct.astype(image.aval.dtype), *(None for _ in pixels)]
+  return [image_ct.astype(image.aval.dtype), None]
 
 
 def _push_jvp(primals, tangents, *, options):
-  count = 1 + options.axes
-  if all(map(is_zero, tangents[:count])):
-    tangents = map(ad.instantiate_zeros, tangents[count:])
-    return push_p.bind(*primals, options=options), push_p.bind(
-      *primals[:count], *tangents, options=options
+  image, grid, tangent = primals
+  if all(map(is_zero, tangents[:2])):
+    return push_p.bind(image, grid, tangent, options=options), push_p.bind(
+      image, grid, ad.instantiate_zeros(tangents[2]), options=options
     )
   return plain_jvp(_PUSH, primals, tangents, options=options)
 
 
-def _push_transpose(ct, image, *args, options):
-  pixels, tangents = args[: options.axes], args[options.axes :]
+def _push_transpose(ct, image, grid, tangent, *, options):
   if ad.is_undefined_primal(image):
     # Only where a push is linearised in the image: plain JAX.
     (image_ct,) = jax.linear_transpose(
-      lambda image: _PUSH.over_batch(image, *args, options=options),
+      lambda image: _PUSH.over_batch(image, grid, tangent, options=options),
       image.aval,
     )(ad.instantiate_zeros(ct))
-    return [image_ct, *(None for _ in args)]
+    return [image_ct, None, None]
   if is_zero(ct):
-    cts = [ad.Zero(tangent.aval) for tangent in tangents]
-  else:
-    cts = pull_p.bind(image, ct, *pixels, options=options)
-    if options.shared:
-      over = tuple(range(options.batch))
-      cts = [c.sum(over) for c in cts]
-  return [None, *(None for _ in pixels), *cts]
+    return [None, None, ad.Zero(tangent.aval)]
+  grid_ct = pull_p.bind(image, ct, grid, options=options)
+  if options.shared:
+    grid_ct = grid_ct.sum(tuple(range(options.batch)))
+  return [None, None, grid_ct]
 
 
-def _pull_transpose(cts, image, ct, *pixels, options):
+def _pull_transpose(ct_out, image, ct, grid, *, options):
+  tangent = ad.instantiate_zeros(ct_out)
   if ad.is_undefined_primal(ct):
-    tangents = [ad.instantiate_zeros(c) for c in cts]
     if options.shared:
       batch = image.shape[: options.batch]
-      pixels = [jnp.broadcast_to(p, (*batch, *p.shape)) for p in pixels]
+      grid = jnp.broadcast_to(grid, (*batch, *grid.shape))
       options = options._replace(shared=False)
-    result = push_p.bind(image, *pixels, *tangents, options=options)
-    return [None, result.astype(ct.aval.dtype), *(None for _ in pixels)]
+    result = push_p.bind(image, grid, tangent, options=options)
+    return [None, result.astype(ct.aval.dtype), None]
   (image_ct,) = jax.linear_transpose(
-    lambda image: _PULL.over_batch(image, ct, *pixels, options=options),
+    lambda image: _PULL.over_batch(image, ct, grid, options=options),
     image.aval,
-  )([ad.instantiate_zeros(c) for c in cts])
-  return [image_ct, None, *(None for _ in pixels)]
+  )(tangent)
+  return [image_ct, None, None]
 
 
 def _scatter_jvp(primals, tangents, **params):
-  ct, *pixels = primals
-  ct_dot, *pixel_dots = tangents
-  if all(map(is_zero, pixel_dots)):
-    return scatter_p.bind(*primals, **params), scatter_p.bind(
-      ct_dot, *pixels, **params
+  ct, grid = primals
+  ct_dot, grid_dot = tangents
+  if is_zero(grid_dot):
+    return scatter_p.bind(ct, grid, **params), scatter_p.bind(
+      ct_dot, grid, **params
     )
   return plain_jvp(_SCATTER, primals, tangents, **params)
 
 
-def _scatter_transpose(image, ct, *pixels, options, spatial, dtype):
+def _scatter_transpose(image, ct, grid, *, options, spatial, dtype):
   del spatial, dtype
-  warped = sample_p.bind(ad.instantiate_zeros(image), *pixels, options=options)
-  return [warped.astype(ct.aval.dtype), *(None for _ in pixels)]
+  warped = sample_p.bind(ad.instantiate_zeros(image), grid, options=options)
+  return [warped.astype(ct.aval.dtype), None]
 
 
 ad.primitive_jvps[sample_p] = _sample_jvp
@@ -255,6 +266,45 @@ ad.primitive_transposes[sample_p] = _sample_transpose
 ad.primitive_transposes[push_p] = _push_transpose
 ad.primitive_transposes[pull_p] = _pull_transpose
 ad.primitive_transposes[scatter_p] = _scatter_transpose
+
+
+def supports(kernel: Kernel, padding: Padding) -> bool:
+  """Whether a kernel and a padding are done here, and not by `xla.sample`."""
+  return kernel == KERNELS["linear"] and padding is not paddings.fill
+
+
+def sample_grid(
+  image: jax.Array,
+  grid: jax.Array,
+  padding: Padding,
+  align_corners: bool,
+  *,
+  normalised: bool = True,
+  implementation: str | None = None,
+) -> jax.Array:
+  """Samples an image at the points of a grid, by the linear kernel.
+
+  Args:
+    image: (*spatial, C), of a floating dtype.
+    grid: (*output, d), (x, y, ...), float32 or float64.
+    padding: what lies outside; one that is supported.
+    align_corners: the rule of normalised coordinates, and where `padding`
+      reflects.
+    normalised: whether the grid is in [-1, 1] or in pixels.
+    implementation: "xla", "native", or None for the faster one. The first is
+      taken where the second does not support the case.
+
+  Returns:
+    (*output, C), of the image's dtype.
+  """
+  options = Options(
+    padding,
+    align_corners,
+    grid.shape[-1],
+    normalised=normalised,
+    implementation=implementation,
+  )
+  return sample_p.bind(*native.vary_alike(image, grid), options=options)
 
 
 def sample(
@@ -273,22 +323,25 @@ def sample(
     image: (*spatial, C), of a floating dtype.
     pixels: d arrays (*output), one for each spatial axis in the image's order,
       float32 or float64.
-    kernel: the interpolation. Only the linear one is done here, any other is
-      left to `xla.sample`, and so is the padding `fill`.
+    kernel: the interpolation. What is not supported is left to `xla.sample`.
     padding: what lies outside.
     align_corners: where `padding` reflects.
     fill: (C,), the value where `padding` says that there is no image.
-    implementation: "xla", "native", or None for the faster one. The first is
-      taken where the second does not support the case.
+    implementation: see `sample_grid`.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32; rounded
     to the image's dtype, which is what C++ writes.
   """
-  if kernel != KERNELS["linear"] or padding is paddings.fill:
+  if not supports(kernel, padding):
     return xla.sample(image, pixels, kernel, padding, align_corners, fill)
-  options = Options(
-    padding, align_corners, len(pixels), implementation=implementation
+  grid = jnp.stack(pixels[::-1], axis=-1)
+  warped = sample_grid(
+    image,
+    grid,
+    padding,
+    align_corners,
+    normalised=False,
+    implementation=implementation,
   )
-  warped = sample_p.bind(*native.vary_alike(image, *pixels), options=options)
-  return warped.astype(_wide(image, *pixels))
+  return warped.astype(_wide(image, grid))

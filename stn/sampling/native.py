@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stn.grids import pixel_rule
 from stn.sampling import paddings
 
 # What the library calls its paddings: (function, align_corners) -> number.
@@ -87,12 +88,12 @@ def why_not() -> str | None:
 
 def _supports(options: Any, avals: Sequence[Any]) -> bool:
   """Whether the library has this case."""
-  values, pixel = avals[0], avals[-1]
+  values, grid = avals[0], avals[-1]
   dims = [n for aval in avals for n in aval.shape]
   return (
     (options.padding, options.align_corners) in _PADDINGS
     and values.dtype in (jnp.float32, jnp.bfloat16)
-    and pixel.dtype == jnp.float32
+    and grid.dtype == jnp.float32
     and all(isinstance(n, int) and n > 0 for n in dims)
   )
 
@@ -116,7 +117,7 @@ def choose(
     channels not in _FASTER[name] or _is_exported(ctx)
   ):
     return None
-  return functools.partial(_call, name, ctx.avals_out, options)
+  return functools.partial(_call, name, ctx.avals_out[0], options, spatial)
 
 
 def _is_exported(ctx: Any) -> bool:
@@ -156,13 +157,21 @@ def _varying(arg: jax.Array) -> frozenset[Any]:
   return manual.varying if manual else getattr(aval, "vma", frozenset())
 
 
-def _call(name, outs, options, *args):
-  results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in outs]
+def _call(name, out, options, spatial, *args):
+  rules = [(1.0, 0.0, -1.0)] * options.axes  # a pixel is a pixel
+  if options.normalised:
+    rules = [
+      pixel_rule(size, align_corners=options.align_corners) for size in spatial
+    ]
+  scale, offset, tolerance = np.float32(rules).T
   call = jax.ffi.ffi_call(
-    f"stn_native_{name}", results if name == "pull" else results[0]
+    f"stn_native_{name}", jax.ShapeDtypeStruct(out.shape, out.dtype)
   )
   return call(
     *vary_alike(*args),
     padding=np.int64(_PADDINGS[options.padding, options.align_corners]),
     shared=options.shared and options.batch > 0,
+    scale=scale,
+    offset=offset,
+    tolerance=tolerance,
   )

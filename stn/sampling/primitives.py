@@ -1,4 +1,4 @@
-"""Operations over pixels as primitives of JAX: run, batched and lowered.
+"""Operations over grids as primitives of JAX: run, batched and lowered.
 
 An operation is defined for one example, in plain JAX. Its primitive takes any
 number of batch axes, which `vmap` adds and `Options` counts, and runs it in XLA
@@ -28,14 +28,16 @@ class Options(NamedTuple):
     padding: what lies outside.
     align_corners: where `padding` reflects.
     axes: spatial axes of an image.
-    batch: leading axes of image, values and, unless shared, pixels.
-    shared: every image of the batch has the same pixels, without batch axes.
+    normalised: whether a grid is in [-1, 1] or in pixels.
+    batch: leading axes of image, values and, unless shared, grid.
+    shared: every image of the batch has the same grid, without batch axes.
     implementation: "xla", "native", or None for the faster one.
   """
 
   padding: Padding
   align_corners: bool
   axes: int
+  normalised: bool = True
   batch: int = 0
   shared: bool = False
   implementation: str | None = None
@@ -47,14 +49,13 @@ class Operation(NamedTuple):
   Attributes:
     define: the definition for one example, `(options, *args, **static)`.
     image: the position of the image among the arguments, or None.
-    values: the position of what is (*points, C), or None.
-    result: what comes out: "values", "pixels" or "image".
+    values: the position of what is (*points, C), or None. The others are
+      (*points, axes): a grid, or its tangent.
   """
 
   define: Any
   image: int | None
   values: int | None
-  result: str
 
   def axes_of(self, options: Options, count: int) -> list[int | None]:
     """For vmap: which arguments have the batch."""
@@ -84,7 +85,6 @@ def make_primitive(name: str, operation: Operation) -> Primitive:
     takes by keyword.
   """
   primitive = Primitive(f"stn_linear_{name}")
-  primitive.multiple_results = operation.result == "pixels"
 
   @functools.lru_cache
   def compiled(params):
@@ -96,23 +96,18 @@ def make_primitive(name: str, operation: Operation) -> Primitive:
   @functools.lru_cache
   def abstract_eval(*avals, **params):
     # Of the definition: with its sharding and varying mesh axes.
-    avals = jax.make_jaxpr(functools.partial(operation.over_batch, **params))(
-      *avals
-    ).out_avals
-    return avals if primitive.multiple_results else avals[0]
+    define = functools.partial(operation.over_batch, **params)
+    return jax.make_jaxpr(define)(*avals).out_avals[0]
 
   def in_xla(ctx, *args, **params):
-    return mlir.lower_fun(
-      operation.over_batch, multiple_results=primitive.multiple_results
-    )(ctx, *args, **params)
+    lower = mlir.lower_fun(operation.over_batch, multiple_results=False)
+    return lower(ctx, *args, **params)
 
   def on_cpu(ctx, *args, **params):
     call = native.choose(name, ctx, **params)
     if call is None:
       return in_xla(ctx, *args, **params)
-    return mlir.lower_fun(call, multiple_results=primitive.multiple_results)(
-      ctx, *args
-    )
+    return mlir.lower_fun(call, multiple_results=False)(ctx, *args)
 
   primitive.def_impl(run)
   primitive.def_abstract_eval(abstract_eval)
@@ -131,7 +126,7 @@ def _batch(primitive, operation, args, dims, *, options, **static):
     for arg, dim in zip(args, dims, strict=True)
     if dim is not None
   )
-  roles = ["pixels"] * len(args)
+  roles = ["grid"] * len(args)
   if operation.image is not None:
     roles[operation.image] = "image"
   if operation.values is not None:
@@ -142,13 +137,13 @@ def _batch(primitive, operation, args, dims, *, options, **static):
       for dim, other in zip(dims, roles, strict=True)
       if other == role
     )
-    for role in ("image", "values", "pixels")
+    for role in ("image", "values", "grid")
   }
   # Many grids on one image are one large grid: the image is not repeated.
   fold = operation.image is not None and not batched["image"]
   shared = options.shared
   if not fold:
-    shared = not batched["pixels"] and (shared or not options.batch)
+    shared = not batched["grid"] and (shared or not options.batch)
 
   def put(arg, dim, position):
     if dim is not None:
@@ -161,11 +156,11 @@ def _batch(primitive, operation, args, dims, *, options, **static):
     if fold and role == "image":
       moved.append(arg)
     elif fold:
-      own = role == "pixels" and options.shared
+      own = role == "grid" and options.shared
       moved.append(put(arg, dim, 0 if own else options.batch))
-    elif role == "pixels" and shared:
+    elif role == "grid" and shared:
       moved.append(arg)
-    elif role == "pixels" and options.shared:  # they are no longer
+    elif role == "grid" and options.shared:  # they are no longer
       lead = (
         arg.shape if dim is None else arg.shape[:dim] + arg.shape[dim + 1 :]
       )
@@ -180,10 +175,7 @@ def _batch(primitive, operation, args, dims, *, options, **static):
   out = primitive.bind(
     *moved, options=options._replace(shared=shared), **static
   )
-  position = options.batch if fold else 0
-  if primitive.multiple_results:
-    return out, [position] * len(out)
-  return out, position
+  return out, options.batch if fold else 0
 
 
 def _batch_shape(operation, args, dims, options):
