@@ -18,6 +18,7 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from jax._src import compiler  # noqa: E402
 
 _HERE = pathlib.Path(__file__).parent
 # The pure core keeps to jax's strictest rules. Flax and optax do not.
@@ -29,45 +30,65 @@ _STRICT = {
   "test_warp.py",
 }
 
-# Their many programs run once: most of the time would go into optimising them.
-_UNOPTIMISED = {
-  "sampling/test_gradients.py",
-  "sampling/test_kernels.py",
-  "sampling/test_limits.py",
-  "sampling/test_paddings.py",
-  "sampling/test_parity.py",
-  "sampling/test_slopes.py",
-  "test_antialias.py",
-  "test_properties.py",
-  "transforms/test_affine.py",
-  "transforms/test_displacements.py",
-  "transforms/test_fit.py",
-  "transforms/test_matrices.py",
-  "transforms/test_matrix_families.py",
-  "transforms/test_transforms.py",
-}
-
 hypothesis.settings.register_profile(
   "same-every-time", derandomize=True, deadline=None, max_examples=50
 )
 hypothesis.settings.load_profile("same-every-time")
 
 
+# Compiling takes most of the time of programs that run once or twice. XLA's
+# former code generator, without optimisations, takes a quarter of it.
+_QUICKLY = {
+  "xla_backend_optimization_level": 0,
+  "xla_llvm_disable_expensive_passes": True,
+  "xla_cpu_parallel_codegen_split_count": 1,
+  "xla_cpu_use_fusion_emitters": False,
+}
+# Reads what is compiled: the former code generator has loops for scatters.
+_OPTIMISED = {"test_a_gradient_to_the_grid_alone_scatters_nothing"}
+_usual_options = compiler.get_compile_options
+
+
+def _quick_options(*args, **kwargs):
+  """The options of every program, as jax asks for them."""
+  options = _usual_options(*args, **kwargs)
+  options.env_option_overrides = [
+    *_QUICKLY.items(),
+    *options.env_option_overrides,
+  ]
+  return options
+
+
+def _is_known(name):
+  """Whether this version of XLA has the option."""
+  try:
+    jax.jit(lambda: 0, compiler_options={name: _QUICKLY[name]})()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
 def pytest_configure(config):
-  """Keeps compiled programs: a second run takes about half as long."""
+  """Compiles quickly, and keeps what is compiled for workers and later runs."""
+  for name in [name for name in _QUICKLY if not _is_known(name)]:
+    del _QUICKLY[name]
+  compiler.get_compile_options = _quick_options
   if hasattr(config, "cache"):  # not under `-p no:cacheprovider`
     folder = config.cache.mkdir("jax")
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(autouse=True)
-def quick_to_compile(request):
-  """Compiles without optimisations where a file is in the list above."""
-  path = request.path
-  if path.is_relative_to(_HERE):
-    quick = path.relative_to(_HERE).as_posix() in _UNOPTIMISED
-    jax.config.update("jax_disable_most_optimizations", quick)
+def optimised(request, monkeypatch):
+  """Compiles tests marked `optimised` as users do.
+
+  A function that is jitted once for a file keeps the programs that it has: a
+  file that shares one is marked as a whole.
+  """
+  name = getattr(request.node, "originalname", None)
+  if request.node.get_closest_marker("optimised") or name in _OPTIMISED:
+    monkeypatch.setattr(compiler, "get_compile_options", _usual_options)
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,13 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-# For programs that run once: XLA takes about two thirds of the time to compile.
-QUICKLY = {"xla_backend_optimization_level": 0}
-
 
 def check_derivatives(f, *args, order=2, step=1e-4, forward=False):
   """As jax's `check_grads`, in one program in place of seven.
 
   The slope along a random direction is that of finite differences; for order 2
   so is the slope of what `f`'s own value is pulled back to. In reverse mode,
-  with `forward` also in forward mode.
+  with `forward` also in forward mode, and of what a direction is pushed to.
   """
   flat, unravel = ravel_pytree(args)
   direction = np.random.default_rng(0).normal(size=flat.shape)
@@ -24,17 +21,22 @@ def check_derivatives(f, *args, order=2, step=1e-4, forward=False):
     value, pull = jax.vjp(f, x)
     return pull(value)[0]
 
+  def along(f, x):
+    return jax.jvp(f, (x,), (direction,))[1]
+
   def values_and_slopes(f, x, order):
     value, pull = jax.vjp(f, x)
     weights = np.random.default_rng(order).normal(size=value.shape)
     slopes = [pull(weights)[0] @ direction]
     if forward:
-      slopes.append(jax.jvp(f, (x,), (direction,))[1] @ weights)
+      slopes.append(along(f, x) @ weights)
     yield value @ weights, slopes
     if order > 1:
-      yield from values_and_slopes(functools.partial(gradient, f), x, order - 1)
+      for derivative in (gradient, along) if forward else (gradient,):
+        g = functools.partial(derivative, f)
+        yield from values_and_slopes(g, x, order - 1)
 
-  @functools.partial(jax.jit, compiler_options=QUICKLY)
+  @jax.jit
   def run(x):
     def flat_f(x):
       return ravel_pytree(f(*unravel(x)))[0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -32,6 +33,9 @@ def _start(script, *args, devices=1, **kwargs):
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
   }
   env.pop("TFDS_DATA_DIR", None)
+  if folder := jax.config.jax_compilation_cache_dir:  # as pytest's own
+    env["JAX_COMPILATION_CACHE_DIR"] = folder
+    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   return subprocess.Popen(
     [sys.executable, script, *args],
     cwd=ROOT,
@@ -58,7 +62,6 @@ def _lines(workdir):
 
 def _final_params(workdir, step):
   """The arrays of a checkpoint, by path, read without the model."""
-  import jax
   import orbax.checkpoint as ocp
 
   folder = workdir / "checkpoints" / str(step) / "params"

@@ -10,6 +10,8 @@ from cases import PADDINGS, random_image
 
 import stn
 
+pytestmark = pytest.mark.optimised
+
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
 STATIC = ("output_size", "method", "padding_mode", "align_corners")
 warp = jax.jit(stn.spatial_transform, static_argnames=STATIC)
@@ -20,14 +22,23 @@ def rotation(angle, scale=1.0):
   return np.array([cos, -sin, 0, sin, cos, 0], np.float32)
 
 
-# The identity, in one program from theta to the image.
+# The identity, in one program from theta to the image. All sizes of theta's
+# grid alone, and of the sampler alone, are in transforms/test_identity.py and
+# sampling/test_kernel_identity.py.
+SHORT = ("nearest", "linear")
 
 
 @ALIGN
 @pytest.mark.parametrize(
-  "spatial", [(1, 1), (2, 3), (7, 28), (42, 42), (224, 5)], ids=str
+  ("method", "spatial"),
+  [
+    *((method, size) for method in stn.KERNELS for size in [(7, 28), (224, 5)]),
+    *(
+      (method, size) for method in SHORT for size in [(1, 1), (2, 3), (42, 42)]
+    ),
+  ],
+  ids=str,
 )
-@pytest.mark.parametrize("method", stn.KERNELS)
 def test_identity_is_bit_exact(spatial, method, align_corners):
   image = random_image(*spatial, 2)
   identity = stn.get_transform("affine").identity

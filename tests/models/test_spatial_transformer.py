@@ -75,6 +75,7 @@ def warp(x, theta, size, **options):
 # At the start.
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
   "shape", [(28, 28, 1), (42, 42, 1), (12, 12, 8), (9, 17, 3)], ids=str
 )
@@ -89,6 +90,7 @@ def test_an_untrained_module_returns_its_input_bit_by_bit(shape):
   np.testing.assert_array_equal(aux["grid"], [[grid]] * 2)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("name", stn.TRANSFORMS)
 def test_every_family_starts_at_the_identity(name):
   x = images(2, 6, 7, 2)
@@ -357,6 +359,7 @@ def test_it_works_inside_an_nnx_model():
 # Dtypes.
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_theta_and_grid_are_float32_and_the_image_keeps_its_dtype(dtype):
   x = jnp.asarray(images(2, 12, 12, 2), dtype)
@@ -442,7 +445,7 @@ def test_conv_localisation_says_the_smallest_map(options, smallest):
 def test_every_family_can_learn_from_its_start(family):
   images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
   module = SpatialTransformer(FCLocalisation((4,)), transform=family)
-  variables = module.init(jax.random.key(1), images)
+  variables = initialised(module, images)
 
   @jax.jit
   def run(variables):

@@ -35,6 +35,7 @@ def identity(image, method, align_corners):
   )
 
 
+@pytest.mark.optimised
 @ALIGN
 @METHOD
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 28, 42, 224])
@@ -45,6 +46,7 @@ def test_identity_is_bit_exact_under_jit(size, method, align_corners):
   np.testing.assert_array_equal(warped, image)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("spatial", [(1, 42), (224, 3), (28, 2)], ids=str)
 def test_identity_is_bit_exact_eagerly(spatial):
   image = random_image(*spatial, 2)
@@ -55,6 +57,7 @@ def test_identity_is_bit_exact_eagerly(spatial):
       )
 
 
+@pytest.mark.optimised
 @ALIGN
 @METHOD
 @pytest.mark.parametrize("spatial", [(300,), (3, 1, 5)], ids=str)
@@ -115,6 +118,7 @@ def test_outside_is_the_padded_image(
   np.testing.assert_allclose(warped, expected, atol=2e-5)
 
 
+@pytest.mark.optimised
 @METHOD
 @PADDING
 def test_an_aligned_axis_of_size_1_is_constant(padding_mode, method):
@@ -151,6 +155,7 @@ def test_an_image_may_have_no_channels():
 # Dtypes.
 
 
+@pytest.mark.optimised
 @METHOD
 @pytest.mark.parametrize(
   ("dtype", "expected"),
@@ -178,6 +183,7 @@ def test_dtypes(dtype, expected, method):
   np.testing.assert_array_equal(same, image.astype(expected))
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_a_half_precision_grid_is_only_converted(dtype):
   image = random_image(4, 5, 2)
@@ -187,6 +193,7 @@ def test_a_half_precision_grid_is_only_converted(dtype):
   np.testing.assert_array_equal(warped, sample(image, grid.astype(jnp.float32)))
 
 
+@pytest.mark.optimised
 def test_float64(x64):
   image, third = random_image(4, 5, 2, dtype=np.float64), np.array([[1 / 3, 0]])
   value = sample(image, third)
@@ -208,6 +215,7 @@ def test_float64(x64):
 FAR = np.array([np.inf, 3e38, 1e30, 1e9, 1e5], np.float32)
 
 
+@pytest.mark.optimised
 @METHOD
 @PADDING
 @pytest.mark.parametrize("spatial", [(5,), (4, 5), (3, 4, 5)], ids=str)
@@ -224,6 +232,7 @@ def test_a_nan_coordinate_gives_nan(spatial, padding_mode, method):
   assert np.all(np.isfinite(warped[-1]))  # and no other sample
 
 
+@pytest.mark.optimised
 @ALIGN
 @METHOD
 @PADDING
@@ -252,6 +261,7 @@ def test_far_coordinates_are_outside(padding_mode, method, align_corners):
       assert np.all(warped[i] <= line.max(0) + 1e-6)
 
 
+@pytest.mark.optimised
 @METHOD
 @PADDING
 def test_far_coordinates_have_finite_gradients(padding_mode, method):
@@ -274,6 +284,7 @@ def test_far_coordinates_have_finite_gradients(padding_mode, method):
     assert not np.any(to_grid[len(FAR) :, 1])
 
 
+@pytest.mark.optimised
 @METHOD
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_infinite_edge_pixels_do_not_leak_out(method, value):

@@ -11,6 +11,8 @@ from cases import random_image
 
 import stn
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("method", stn.KERNELS)

@@ -12,9 +12,12 @@ from jax.sharding import PartitionSpec as P
 
 import stn
 
-pytestmark = pytest.mark.skipif(
-  jax.device_count() < 4, reason="needs 4 (virtual) devices"
-)
+pytestmark = [
+  pytest.mark.optimised,
+  pytest.mark.skipif(
+    jax.device_count() < 4, reason="needs 4 (virtual) devices"
+  ),
+]
 AXES = pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 
 

@@ -1,13 +1,10 @@
 """Identity theta, same size, zeros padding: the very image."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import random_image
-from derivatives import QUICKLY
 
 import stn
 
@@ -44,6 +41,7 @@ def regular_points(ndim, align_corners):
 # program, where the compiler is free to fuse them.
 
 
+@pytest.mark.optimised
 @EACH
 def test_the_points_are_the_same_bit_by_bit(name, ndim):
   """Those of grids of every size, and some outside of the image."""
@@ -56,6 +54,7 @@ def test_the_points_are_the_same_bit_by_bit(name, ndim):
   np.testing.assert_array_equal(moved, points)
 
 
+@pytest.mark.optimised
 @ALIGN
 @pytest.mark.parametrize("method", ["nearest", "linear"])
 @pytest.mark.parametrize("ndim", SHAPES)
@@ -75,6 +74,7 @@ def test_a_regular_grid_returns_the_image(ndim, method, align_corners):
     np.testing.assert_array_equal(warped, image)
 
 
+@pytest.mark.optimised
 @EACH
 def test_the_image_is_the_same_bit_by_bit(name, ndim):
   image = random_image(*(7, 3, 28)[:ndim], 2)
@@ -108,9 +108,7 @@ def test_derivatives_of_first_and_second_order_are_finite_there(name, ndim):
     gradients = jax.grad(loss, (0, 1))(theta, points)
     return sum(g.sum() for g in gradients), gradients
 
-  run = functools.partial(jax.jit, compiler_options=QUICKLY)(
-    jax.grad(directional, (0, 1), has_aux=True)
-  )
+  run = jax.jit(jax.grad(directional, (0, 1), has_aux=True))
   second, first = run(jnp.asarray(family.identity), points)
   for derivative in (*first, *second):
     assert np.isfinite(derivative).all()
