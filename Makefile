@@ -1,6 +1,7 @@
 # Two commands do all their own set-up: make quickstart, make test.
 PYTHON ?= python3
 VENV ?= .venv
+BENCH_VENV ?= .venv-bench
 RUNS ?= runs
 BIN := $(VENV)/bin
 # Packages are installed once, and again when pyproject.toml changes.
@@ -11,7 +12,7 @@ help:
 	@echo "make quickstart  train an ST-CNN and a CNN on rotated digits"
 	@echo "make test        run the tests"
 	@echo "make test-slow   run the tests that take minutes"
-	@echo "make bench       time the sampler, beside those of others"
+	@echo "make bench       time sampler and training, beside those of others"
 	@echo "make lint        check style and types"
 
 $(BIN)/python:
@@ -26,6 +27,10 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	@touch $@
 
 # The sampler in C++, built against the jaxlib of this environment. Everything
 # runs without it, so that nothing which goes wrong here is an error.
@@ -69,8 +74,14 @@ test: $(VENV)/.installed-dev $(VENV)/.installed-native
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-native
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-demo $(VENV)/.installed-native
+# The peers are large: they live in an environment of their own.
+bench:
+	$(MAKE) VENV=$(BENCH_VENV) bench-here
+
+.PHONY: bench-here
+bench-here: $(VENV)/.installed-bench $(VENV)/.installed-native
 	$(BIN)/python benchmarks/bench_sampling.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/bench_training.py $(BENCH_TRAINING_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -78,4 +89,4 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH_VENV)

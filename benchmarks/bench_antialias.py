@@ -15,12 +15,12 @@ import argparse
 import functools
 import json
 import pathlib
-import time
 
 import jax
 import jax.numpy as jnp
 import matplotlib.cbook
 import numpy as np
+import timing
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -74,16 +74,14 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 def seconds(functions: list, arguments: tuple, rounds: int) -> list[float]:
-  """The median time of each jitted call; they take turns."""
-  for function in functions:
-    jax.block_until_ready(function(*arguments))
-  times = []
-  for _ in range(rounds):
-    for function in functions:
-      start = time.perf_counter()
-      jax.block_until_ready(function(*arguments))
-      times.append(time.perf_counter() - start)
-  return np.median(np.reshape(times, (rounds, -1)), axis=0).tolist()
+  """The median time of each jitted call."""
+  runs = {
+    i: functools.partial(
+      lambda function: jax.block_until_ready(function(*arguments)), function
+    )
+    for i, function in enumerate(functions)
+  }
+  return [median for median, _ in timing.measure(runs, rounds).values()]
 
 
 def measure(shrink: int, rounds: int) -> list[dict]:

@@ -11,10 +11,6 @@ import argparse
 import dataclasses
 import functools
 import importlib
-import json
-import os
-import pathlib
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +19,10 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.ndimage
 import numpy as np
+from timing import THREADS, measure, write_report
 
 import stn
 from stn.sampling import implementations
-
-THREADS = len(os.sched_getaffinity(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,22 +212,6 @@ def bytes_moved(work: Work, direction: str) -> int:
   return total
 
 
-def measure(
-  runs: dict[str, Callable[[], Any]], rounds: int
-) -> dict[str, tuple[float, float]]:
-  """Median and least seconds of each, interleaved."""
-  times = {name: [] for name in runs}
-  for run in runs.values():
-    run()
-  for _ in range(rounds):
-    for name, run in runs.items():
-      time.sleep(0.002)  # OpenMP's threads wait actively for a while
-      start = time.perf_counter()
-      run()
-      times[name].append(time.perf_counter() - start)
-  return {name: (float(np.median(t)), min(t)) for name, t in times.items()}
-
-
 def copy_bandwidth() -> float:
   """Bytes a second that this machine reads and writes, on all its threads."""
   array = jnp.zeros(2**26, jnp.float32)
@@ -319,18 +298,12 @@ def main() -> None:
       measured = measure_work(name, direction, peers, flags.rounds)
       print_rows(measured, bandwidth)
       rows += measured
-  report = {
-    "machine": platform.processor() or platform.machine(),
-    "threads": THREADS,
-    "jax": jax.__version__,
-    "copy_bytes_per_second": bandwidth,
-    "implementations": implementations(),
-    "rows": rows,
-  }
-  out = pathlib.Path(flags.out)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  out.write_text(json.dumps(report, indent=2) + "\n")
-  print(f"\nWritten to {out}")
+  write_report(
+    flags.out,
+    rows,
+    copy_bytes_per_second=bandwidth,
+    implementations=implementations(),
+  )
 
 
 if __name__ == "__main__":

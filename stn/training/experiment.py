@@ -76,7 +76,12 @@ class Experiment:
   @functools.lru_cache(maxsize=2)  # noqa: B019
   def train_step(self, num_steps: int) -> step.Step:
     """The jitted step, or several in one call."""
-    one = step.make_train_step(self.apply, self.optimizer, self.distort)
+    one = step.make_train_step(
+      self.apply,
+      self.optimizer,
+      self.distort,
+      functools.partial(step.num_parts, self.mesh),
+    )
     return step.compile_train_step(one, self.mesh, num_steps)
 
   def train_batch(self, first: int, num_steps: int) -> dict[str, jax.Array]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stn.training import experiment as experiment_lib
+from stn.training import step as step_lib
 from stn.training.state import make_mesh, process_rows
 
 
@@ -60,6 +61,30 @@ def test_several_steps_in_a_call_are_the_same_steps(config):
   )
 
 
+def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
+  with config.unlocked():
+    config.num_devices = 4
+  state, losses, measured = _run(config, [1] * 2)
+  monkeypatch.setattr(step_lib, "_CPU_PIXELS", 64)  # of one image
+  assert step_lib.num_parts(make_mesh(4), (8, 8, 8, 1)) == 2
+  parts_state, parts_losses, parts_measured = _run(config, [1] * 2)
+  np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
+  for name, value in measured.items():
+    np.testing.assert_allclose(parts_measured[name], value, rtol=1e-3)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    parts_state.params,
+    state.params,
+  )
+
+
+@pytest.mark.parametrize(
+  ("batch_size", "parts"), [(64, 1), (71, 1), (100, 2), (256, 4)]
+)
+def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
+  assert step_lib.num_parts(make_mesh(1), (batch_size, 28, 28, 1)) == parts
+
+
 def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
   with config.unlocked():
     config.optim.update({"learning_rate": 0.02, "schedule": "constant"})
@@ -91,7 +116,9 @@ def test_the_first_step_that_is_not_finite_is_named(config):
   assert 1 <= int(measured["bad_step"]) < 6
 
 
-def test_a_compiled_step_gathers_no_images(config):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_compiled_step_gathers_no_images(config, monkeypatch, parts):
+  monkeypatch.setattr(step_lib, "_CPU_PIXELS", 2 * 64 // parts)
   with config.unlocked():
     config.num_devices = 4
   experiment = experiment_lib.build(config)

@@ -1,0 +1,57 @@
+"""Times functions beside one another: what all benchmarks share."""
+
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+THREADS = len(os.sched_getaffinity(0))
+
+
+def measure(
+  runs: dict[Any, Callable[[], Any]], rounds: int, warm: int = 0
+) -> dict[Any, tuple[float, float]]:
+  """Median and least seconds of each; they take turns.
+
+  Args:
+    runs: functions without arguments that return when their work is done.
+    rounds: turns of each.
+    warm: calls before the one that is timed, in every turn: what a loop of the
+      same work would find in the caches.
+
+  Returns:
+    Of every function.
+  """
+  times = {name: [] for name in runs}
+  for run in runs.values():
+    run()
+  for _ in range(rounds):
+    for name, run in runs.items():
+      time.sleep(0.002)  # OpenMP's threads wait actively for a while
+      for _ in range(warm):
+        run()
+      start = time.perf_counter()
+      run()
+      times[name].append(time.perf_counter() - start)
+  return {name: (float(np.median(t)), min(t)) for name, t in times.items()}
+
+
+def write_report(path: str | pathlib.Path, rows: list[dict], **more: Any):
+  """Writes rows, and what they were measured on, as JSON."""
+  report = {
+    "machine": platform.processor() or platform.machine(),
+    "threads": THREADS,
+    "jax": jax.__version__,
+    **more,
+    "rows": rows,
+  }
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(report, indent=2) + "\n")
+  print(f"\nWritten to {path}")
