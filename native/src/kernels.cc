@@ -1,8 +1,5 @@
 // See kernels.h. Images of one channel are done kWide points at a time, of two
 // to four channels in one vector a point, of more along the channels.
-//
-// Contraction of a * b + c is off (see CMakeLists.txt), so that the ends of a
-// vectorised loop round as its middle does.
 #include "locate.h"
 
 namespace stn::STN_LEVEL {
@@ -35,10 +32,8 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
   const int64_t channels = problem.channels;
   const int32_t size = problem.axis[0].size;
   if constexpr (C == 1) {
-    for (int64_t i = 0; i < problem.points; i += kWide) {
-      const int64_t n = problem.points - i;
-      Group<D> group;
-      group.Fill(problem, problem.grid + i * D, n, 0, size);
+    ForGroups<D>(problem, 0, size, [&](const Group<D>& group, int64_t i,
+                                       int64_t n) STN_LAMBDA {
       const Taps& inner = group.axis[D - 1];
       Wide total = {};
       ForEach<kRows>([&](auto row) STN_LAMBDA {
@@ -49,7 +44,7 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
         total += group.template RowWeight<r>() * part;
       });
       StoreFirst(total, n, out + i);
-    }
+    });
     return;
   }
   Block<D> block;
@@ -158,10 +153,8 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
   const int64_t channels = problem.channels;
   const int32_t size = problem.axis[0].size;
   if constexpr (C == 1) {
-    for (int64_t i = 0; i < problem.points; i += kWide) {
-      const int64_t n = problem.points - i;
-      Group<D> group;
-      group.Fill(problem, problem.grid + i * D, n, 0, size);
+    ForGroups<D>(problem, 0, size, [&](const Group<D>& group, int64_t i,
+                                       int64_t n) STN_LAMBDA {
       const auto weight = [&](int a, int tap) STN_LAMBDA {
         return group.axis[a].weight[tap];
       };
@@ -175,7 +168,7 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
       const Wide factor = LoadFirst(ct + i, n);
       for (int a = 0; a < D; ++a) slope[a] *= factor;
       StoreSlopes<D>(problem, group, slope, n, out + i * D);
-    }
+    });
     return;
   }
   Block<D> block;
@@ -239,12 +232,10 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
   constexpr int kRows = Group<D>::kRows, kPixels = 2 * kRows;
   const int64_t channels = problem.channels;
   if constexpr (C == 1) {
-    for (int64_t i = 0; i < problem.points; i += kWide) {
-      const int64_t n = problem.points - i;
-      Group<D> group;
-      group.Fill(problem, problem.grid + i * D, n, begin, end);
+    ForGroups<D>(problem, begin, end, [&](const Group<D>& group, int64_t i,
+                                          int64_t n) STN_LAMBDA {
       const Taps& outer = group.axis[0];
-      if (!AnyOf(outer.inside[0] | outer.inside[1])) continue;
+      if (!AnyOf(outer.inside[0] | outer.inside[1])) return;
       const Wide value = LoadFirst(ct + i, n);
       float part[kPixels][kWide];
       int32_t offset[kPixels][kWide];
@@ -261,9 +252,11 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
       });
       const int here = n < kWide ? static_cast<int>(n) : kWide;
       for (int j = 0; j < here; ++j) {
-        for (int k = 0; k < kPixels; ++k) image[static_cast<uint32_t>(offset[k][j])] += part[k][j];
+        for (int k = 0; k < kPixels; ++k) {
+          image[static_cast<uint32_t>(offset[k][j])] += part[k][j];
+        }
       }
-    }
+    });
     return;
   }
   Block<D> block;

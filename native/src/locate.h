@@ -203,6 +203,26 @@ struct Group {
   }
 };
 
+// Calls f(group, i, n) for groups of points: `group` is that of the first of
+// the `n` points from i on. Some are located before the first is used: the
+// steps of one depend on each other, and the processor has to see others.
+template <int D, typename F>
+STN_INLINE void ForGroups(const Problem& problem, int32_t begin, int32_t end,
+                          const F& f) {
+  constexpr int kGroups = 8;
+  Group<D> groups[kGroups];
+  for (int64_t start = 0; start < problem.points; start += kGroups * kWide) {
+    const int64_t left = problem.points - start;
+    for (int g = 0; g < kGroups && g * kWide < left; ++g) {
+      groups[g].Fill(problem, problem.grid + (start + g * kWide) * D,
+                     left - g * kWide, begin, end);
+    }
+    for (int g = 0; g < kGroups && g * kWide < left; ++g) {
+      f(groups[g], start + g * kWide, left - g * kWide);
+    }
+  }
+}
+
 // The same for a block of points that are then done one by one. It stays in
 // the first cache. Pixel 2 R + t of a point is tap t of row R.
 constexpr int kBlock = 128;

@@ -130,14 +130,11 @@ STN_INLINE void StoreFirst(Wide value, int64_t n, T* p) {
   for (int i = 0; i < n; ++i) Store(value[i], p + i);
 }
 
-// Offsets, not negative, to be used one by one. By way of memory, which the
-// compiler is kept from seeing through: lanes are slow to take out.
+// Offsets to be used one by one. They are not negative: unsigned ones need no
+// instruction to become addresses.
 struct Offsets {
   uint32_t at[kWide];
-  STN_INLINE explicit Offsets(WideInt offsets) {
-    StoreAs(offsets, at);
-    //__asm__("" : "+m"(at));
-  }
+  STN_INLINE explicit Offsets(WideInt offsets) { StoreAs(offsets, at); }
 };
 
 // kWide pairs of neighbours, apart: at the offsets, and one further.
@@ -166,6 +163,8 @@ STN_INLINE void LoadPairs(const BFloat16* p, WideInt offsets, Wide* first,
   *second = Bits<Wide>(pairs & static_cast<int32_t>(0xffff0000));
 }
 
+
+// One from each offset.
 template <typename T>
 STN_INLINE Wide LoadEach(const T* p, WideInt offsets) {
   const Offsets from(offsets);

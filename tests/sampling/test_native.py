@@ -146,6 +146,7 @@ def test_sums_do_not_depend_on_how_the_work_is_shared():
 # Only what is asked for.
 
 
+@pytest.mark.optimised
 @BOTH
 def test_a_gradient_to_the_grid_alone_scatters_nothing(implementation):
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
