@@ -1,215 +1,44 @@
-"""Times the sampler beside its peers: prints a table, writes JSON.
+"""Times the sampler beside its peers: prints tables, writes JSON.
 
   python benchmarks/bench_sampling.py [--works=N256,N8] [--rounds=20]
       [--out=runs/bench_sampling.json]
 
-Peers that are not installed are left out. Runs are interleaved, and medians
-are of the same rounds: compare columns of one table, not of two.
+Peers that are not installed are left out. Runs take turns, each timed after
+two others of its own: compare rows of one table, not of two. "MB beside" is
+what a program holds beside its arguments and results, as XLA plans it. The
+second table is of the default sampler alone: its price as batch, channels and
+output grow.
 """
 
 import argparse
-import dataclasses
-import functools
-import importlib
+import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.ndimage
-import numpy as np
-from timing import THREADS, measure, write_report
+from samplers import (
+  PASSES,
+  WORKS,
+  Contestant,
+  Work,
+  bytes_moved,
+  contestants,
+)
+from timing import measure, write_report
 
-import stn
 from stn.sampling import implementations
 
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-  """A batch of images, and how each is looked at."""
-
-  batch: int
-  spatial: tuple[int, ...]
-  channels: int
-  output: tuple[int, ...]
-  grids: int = 1  # on each image
-
-
-WORKS = {
-  "N256": Work(256, (28, 28), 1, (28, 28)),
-  "N64": Work(64, (64, 64), 3, (32, 32)),
-  "N32": Work(32, (32, 32), 64, (32, 32)),
-  "N8": Work(8, (448, 448), 3, (224, 224)),
-  "volume": Work(1, (64, 64, 64), 1, (64, 64, 64)),
-  "grids": Work(1, (256, 256), 3, (64, 64), grids=256),
-  "large": Work(1, (2048, 2048), 3, (2048, 2048)),
+# What grows, the rest being the same.
+SCALING = {
+  **{f"batch {n}": Work(n, (28, 28), 1, (28, 28)) for n in (1, 16, 256, 4096)},
+  **{
+    f"channels {c}": Work(8, (64, 64), c, (64, 64)) for c in (1, 3, 16, 64, 256)
+  },
+  **{
+    f"output {n}x{n}": Work(1, (256, 256), 3, (n, n)) for n in (64, 256, 1024)
+  },
 }
-
-# What is computed: the warped images, and what is differentiated.
-PASSES = {"forward": (), "grid": (1,), "both": (0, 1)}
-
-
-def make_inputs(work: Work) -> tuple[np.ndarray, ...]:
-  """Images (N, *spatial, C), grids (N, K, *output, d), cotangents."""
-  rng = np.random.default_rng(0)
-  d = len(work.spatial)
-  images = rng.uniform(-1, 1, (work.batch, *work.spatial, work.channels))
-  # Affine maps near the identity: turned, shrunk and moved a little.
-  family = stn.get_transform("affine", ndim=d)
-  shape = (work.batch, work.grids, family.num_params)
-  thetas = family.identity + rng.uniform(-0.15, 0.15, shape)
-  make = functools.partial(
-    stn.transform_grid, "affine", output_size=work.output
-  )
-  grids = jax.jit(jax.vmap(jax.vmap(make)))(thetas.astype(np.float32))
-  ct = rng.uniform(-1, 1, (*grids.shape[:-1], work.channels))
-  return images.astype(np.float32), np.array(grids), ct.astype(np.float32)
-
-
-# Contestants: (work, pass) -> a function without arguments that does the work
-# and returns when it is done, and the bytes it needs beside its arguments.
-
-Contestant = Callable[[Work, str], tuple[Callable[[], Any], int | None]]
-
-
-def in_jax(sample: Callable[..., jax.Array]) -> Contestant:
-  """A function of one image and one grid, batched by `jax.vmap`."""
-
-  def prepare(work, direction):
-    inputs = jax.device_put(make_inputs(work))
-    over_grids = jax.vmap(sample, (None, 0))
-    f = jax.vmap(over_grids)
-    varied = PASSES[direction]
-
-    def run(images, grids, ct):
-      if not varied:
-        return f(images, grids)
-
-      def of(*some):
-        args = [images, grids]
-        for i, arg in zip(varied, some, strict=True):
-          args[i] = arg
-        return f(*args)
-
-      warped, pull = jax.vjp(of, *((images, grids)[i] for i in varied))
-      return warped, pull(ct)
-
-    compiled = jax.jit(run).lower(*inputs).compile()
-    memory = compiled.memory_analysis()
-    needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
-    return lambda: jax.block_until_ready(compiled(*inputs)), needed
-
-  return prepare
-
-
-def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
-  """JAX's own sampler, which knows neither channels nor [-1, 1]."""
-  pixels = [
-    stn.normalised_to_pixel(grid[..., -1 - axis], size)
-    for axis, size in enumerate(image.shape[:-1])
-  ]
-  sample = functools.partial(
-    jax.scipy.ndimage.map_coordinates, coordinates=pixels, order=1
-  )
-  return jax.vmap(sample, -1, -1)(image)
-
-
-def dm_pix(image: jax.Array, grid: jax.Array) -> jax.Array:
-  """dm_pix: an image is a volume of which the last axis is the channels."""
-  pix = importlib.import_module("dm_pix")
-  pixels = [
-    stn.normalised_to_pixel(grid[..., -1 - axis], size)
-    for axis, size in enumerate(image.shape[:-1])
-  ]
-  sample = functools.partial(
-    pix.flat_nd_linear_interpolate_constant,
-    coordinates=jnp.stack([p.ravel() for p in pixels]),
-    cval=0.0,
-  )
-  flat = jax.vmap(sample, -1, -1)(image)
-  return flat.reshape(*grid.shape[:-1], image.shape[-1])
-
-
-def in_torch(sample: Callable[..., Any]) -> Contestant:
-  """A function of a batch of images (N, C, *spatial) and of grids."""
-
-  def prepare(work, direction):
-    torch = importlib.import_module("torch")
-    torch.set_num_threads(THREADS)
-    images, grids, ct = map(torch.from_numpy, make_inputs(work))
-    images = torch.movedim(images, -1, 1).contiguous()
-    images = images.expand(work.batch * work.grids, *images.shape[1:])
-    grids = grids.flatten(0, 1)
-    ct = torch.movedim(ct.flatten(0, 1), -1, 1).contiguous()
-    varied = PASSES[direction]
-    images.requires_grad_(0 in varied)
-    grids.requires_grad_(1 in varied)
-
-    def run():
-      warped = sample(images, grids)
-      if varied:
-        inputs = [(images, grids)[i] for i in varied]
-        torch.autograd.grad(warped, inputs, ct)
-
-    return run, None
-
-  return prepare
-
-
-def torch_grid_sample(images: Any, grids: Any) -> Any:
-  """The reference of the field."""
-  functional = importlib.import_module("torch.nn.functional")
-  return functional.grid_sample(images, grids, align_corners=False)
-
-
-def kornia_remap(images: Any, grids: Any) -> Any:
-  """kornia, which takes pixels: 2D only."""
-  kornia = importlib.import_module("kornia")
-  height, width = images.shape[-2:]
-  x = ((grids[..., 0] + 1) * width - 1) / 2
-  y = ((grids[..., 1] + 1) * height - 1) / 2
-  return kornia.geometry.transform.remap(images, x, y, align_corners=True)
-
-
-def contestants() -> dict[str, Contestant]:
-  """Those that are installed here."""
-  found = {
-    name: in_jax(functools.partial(stn.grid_sample, implementation=name))
-    for name, reason in implementations().items()
-    if reason is None
-  }
-  found["default"] = in_jax(stn.grid_sample)
-  found["map_coordinates"] = in_jax(map_coordinates)
-  for package, name, contestant in (
-    ("dm_pix", "dm_pix", in_jax(dm_pix)),
-    ("torch", "torch", in_torch(torch_grid_sample)),
-    ("kornia", "kornia", in_torch(kornia_remap)),
-  ):
-    try:
-      importlib.import_module(package)
-    except ImportError:
-      continue
-    found[name] = contestant
-  return found
-
-
-def bytes_moved(work: Work, direction: str) -> int:
-  """What must be read and written, each array once."""
-  images, grids, warped = (
-    4 * work.batch * n
-    for n in (
-      int(np.prod(work.spatial)) * work.channels,
-      int(np.prod(work.output)) * work.grids * len(work.output),
-      int(np.prod(work.output)) * work.grids * work.channels,
-    )
-  )
-  total = images + grids + warped
-  if 1 in PASSES[direction]:
-    total += images + grids + warped + grids  # again, the cotangent, and out
-  if 0 in PASSES[direction]:
-    total += images
-  return total
 
 
 def copy_bandwidth() -> float:
@@ -221,10 +50,14 @@ def copy_bandwidth() -> float:
 
 
 def measure_work(
-  name: str, direction: str, peers: dict[str, Contestant], rounds: int
+  name: str,
+  work: Work,
+  direction: str,
+  peers: dict[str, Contestant],
+  rounds: int,
 ) -> list[dict[str, Any]]:
   """One row for each contestant that can do this work."""
-  work, runs, memory = WORKS[name], {}, {}
+  runs, memory = {}, {}
   for peer, prepare in peers.items():
     try:
       runs[peer], memory[peer] = prepare(work, direction)
@@ -235,8 +68,8 @@ def measure_work(
   start = time.perf_counter()
   for run in runs.values():
     run()
-  budget = int(20 / max(time.perf_counter() - start, 1e-3))
-  seconds = measure(runs, max(3, min(rounds, budget)))
+  budget = int(7 / max(time.perf_counter() - start, 1e-3))
+  seconds = measure(runs, max(3, min(rounds, budget)), warm=2)
   return [
     {
       "work": name,
@@ -245,7 +78,7 @@ def measure_work(
       "ms": 1e3 * seconds[peer][0],
       "least_ms": 1e3 * seconds[peer][1],
       "bytes_moved": bytes_moved(work, direction),
-      "peak_bytes": memory[peer],
+      "bytes_beside": memory[peer],
     }
     for peer in runs
   ]
@@ -255,7 +88,7 @@ def print_head() -> None:
   """The columns of `print_rows`."""
   print(
     f"{'work':8}{'pass':9}{'by':17}{'ms':>9}{'x torch':>9}"
-    f"{'least ms':>10}{'x torch':>9}{'% of copy':>11}{'MB needed':>11}"
+    f"{'least ms':>10}{'x torch':>9}{'% of copy':>11}{'MB beside':>11}"
   )
 
 
@@ -268,13 +101,22 @@ def print_rows(rows: list[dict[str, Any]], bandwidth: float) -> None:
       for key in ("ms", "least_ms")
     )
     share = 1e5 * row["bytes_moved"] / row["ms"] / bandwidth
-    peak = row["peak_bytes"]
+    beside = row["bytes_beside"]
     print(
       f"{row['work']:8}{row['pass']:9}{row['by']:17}{row['ms']:9.2f}{ratio:>9}"
       f"{row['least_ms']:10.2f}{least:>9}"
-      f"{share:11.0f}{'-' if peak is None else f'{peak / 1e6:.1f}':>11}",
+      f"{share:11.0f}{'-' if beside is None else f'{beside / 1e6:.1f}':>11}",
       flush=True,
     )
+
+
+def print_scaling(rows: list[dict[str, Any]]) -> None:
+  """Nanoseconds for each number of the output, the batch being done at once."""
+  print(f"\n{'default':20}" + "".join(f"{d + ' ns':>12}" for d in PASSES))
+  for name, work in SCALING.items():
+    count = work.batch * math.prod(work.output) * work.channels
+    times = [1e6 * row["ms"] / count for row in rows if row["work"] == name]
+    print(f"{name:20}" + "".join(f"{t:12.2f}" for t in times))
 
 
 def main() -> None:
@@ -284,6 +126,9 @@ def main() -> None:
   parser.add_argument("--passes", default=",".join(PASSES))
   parser.add_argument("--by", default="", help="contestants; all by default")
   parser.add_argument("--rounds", type=int, default=20)
+  parser.add_argument(
+    "--scaling", action=argparse.BooleanOptionalAction, default=True
+  )
   parser.add_argument("--out", default="runs/bench_sampling.json")
   flags = parser.parse_args()
 
@@ -295,9 +140,15 @@ def main() -> None:
   print_head()
   for name in flags.works.split(","):
     for direction in flags.passes.split(","):
-      measured = measure_work(name, direction, peers, flags.rounds)
+      measured = measure_work(name, WORKS[name], direction, peers, flags.rounds)
       print_rows(measured, bandwidth)
       rows += measured
+  if flags.scaling:
+    default = {"default": contestants()["default"]}
+    for name, work in SCALING.items():
+      for direction in PASSES:
+        rows += measure_work(name, work, direction, default, flags.rounds)
+    print_scaling(rows)
   write_report(
     flags.out,
     rows,

@@ -33,7 +33,7 @@ def measure(
     run()
   for _ in range(rounds):
     for name, run in runs.items():
-      time.sleep(0.002)  # OpenMP's threads wait actively for a while
+      time.sleep(0.005)  # OpenMP's threads wait actively for a while
       for _ in range(warm):
         run()
       start = time.perf_counter()

@@ -1,0 +1,204 @@
+"""The works that samplers are timed at, and the samplers.
+
+A sampler is a contestant: of a work and a pass it makes a function without
+arguments that does the work and returns when it is done, and says how many
+bytes that takes beside its arguments and results.
+"""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.ndimage
+import numpy as np
+from timing import THREADS
+
+import stn
+from stn.sampling import implementations
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """A batch of images, and how each is looked at."""
+
+  batch: int
+  spatial: tuple[int, ...]
+  channels: int
+  output: tuple[int, ...]
+  grids: int = 1  # on each image
+
+
+WORKS = {
+  "N256": Work(256, (28, 28), 1, (28, 28)),
+  "N64": Work(64, (64, 64), 3, (32, 32)),
+  "N32": Work(32, (32, 32), 64, (32, 32)),
+  "N8": Work(8, (448, 448), 3, (224, 224)),
+  "volume": Work(1, (64, 64, 64), 1, (64, 64, 64)),
+  "grids": Work(1, (256, 256), 3, (64, 64), grids=256),
+  "large": Work(1, (2048, 2048), 3, (2048, 2048)),
+}
+
+# What is computed: the warped images, and what is differentiated.
+PASSES = {"forward": (), "grid": (1,), "both": (0, 1)}
+
+
+def make_inputs(work: Work) -> tuple[np.ndarray, ...]:
+  """Images (N, *spatial, C), grids (N, K, *output, d), cotangents."""
+  rng = np.random.default_rng(0)
+  d = len(work.spatial)
+  images = rng.uniform(-1, 1, (work.batch, *work.spatial, work.channels))
+  # Affine maps near the identity: turned, shrunk and moved a little.
+  family = stn.get_transform("affine", ndim=d)
+  shape = (work.batch, work.grids, family.num_params)
+  thetas = family.identity + rng.uniform(-0.15, 0.15, shape)
+  make = functools.partial(
+    stn.transform_grid, "affine", output_size=work.output
+  )
+  grids = jax.jit(jax.vmap(jax.vmap(make)))(thetas.astype(np.float32))
+  ct = rng.uniform(-1, 1, (*grids.shape[:-1], work.channels))
+  return images.astype(np.float32), np.array(grids), ct.astype(np.float32)
+
+
+Contestant = Callable[[Work, str], tuple[Callable[[], Any], int | None]]
+
+
+def in_jax(sample: Callable[..., jax.Array]) -> Contestant:
+  """A function of one image and one grid, batched by `jax.vmap`."""
+
+  def prepare(work, direction):
+    inputs = jax.device_put(make_inputs(work))
+    over_grids = jax.vmap(sample, (None, 0))
+    f = jax.vmap(over_grids)
+    varied = PASSES[direction]
+
+    def run(images, grids, ct):
+      if not varied:
+        return f(images, grids)
+
+      def of(*some):
+        args = [images, grids]
+        for i, arg in zip(varied, some, strict=True):
+          args[i] = arg
+        return f(*args)
+
+      warped, pull = jax.vjp(of, *((images, grids)[i] for i in varied))
+      return warped, pull(ct)
+
+    compiled = jax.jit(run).lower(*inputs).compile()
+    needed = compiled.memory_analysis().temp_size_in_bytes
+    return lambda: jax.block_until_ready(compiled(*inputs)), needed
+
+  return prepare
+
+
+def map_coordinates(image: jax.Array, grid: jax.Array) -> jax.Array:
+  """JAX's own sampler, which knows neither channels nor [-1, 1]."""
+  pixels = [
+    stn.normalised_to_pixel(grid[..., -1 - axis], size)
+    for axis, size in enumerate(image.shape[:-1])
+  ]
+  sample = functools.partial(
+    jax.scipy.ndimage.map_coordinates, coordinates=pixels, order=1
+  )
+  return jax.vmap(sample, -1, -1)(image)
+
+
+def dm_pix(image: jax.Array, grid: jax.Array) -> jax.Array:
+  """dm_pix: an image is a volume of which the last axis is the channels."""
+  pix = importlib.import_module("dm_pix")
+  pixels = [
+    stn.normalised_to_pixel(grid[..., -1 - axis], size)
+    for axis, size in enumerate(image.shape[:-1])
+  ]
+  sample = functools.partial(
+    pix.flat_nd_linear_interpolate_constant,
+    coordinates=jnp.stack([p.ravel() for p in pixels]),
+    cval=0.0,
+  )
+  flat = jax.vmap(sample, -1, -1)(image)
+  return flat.reshape(*grid.shape[:-1], image.shape[-1])
+
+
+def in_torch(sample: Callable[..., Any]) -> Contestant:
+  """A function of a batch of images (N, C, *spatial) and of grids."""
+
+  def prepare(work, direction):
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(THREADS)
+    images, grids, ct = map(torch.from_numpy, make_inputs(work))
+    images = torch.movedim(images, -1, 1).contiguous()
+    images = images.expand(work.batch * work.grids, *images.shape[1:])
+    grids = grids.flatten(0, 1)
+    ct = torch.movedim(ct.flatten(0, 1), -1, 1).contiguous()
+    varied = PASSES[direction]
+    images.requires_grad_(0 in varied)
+    grids.requires_grad_(1 in varied)
+
+    def run():
+      warped = sample(images, grids)
+      if varied:
+        inputs = [(images, grids)[i] for i in varied]
+        torch.autograd.grad(warped, inputs, ct)
+
+    return run, None
+
+  return prepare
+
+
+def torch_grid_sample(images: Any, grids: Any) -> Any:
+  """The reference of the field."""
+  functional = importlib.import_module("torch.nn.functional")
+  return functional.grid_sample(images, grids, align_corners=False)
+
+
+def kornia_remap(images: Any, grids: Any) -> Any:
+  """kornia, which takes pixels: 2D only."""
+  kornia = importlib.import_module("kornia")
+  height, width = images.shape[-2:]
+  x = ((grids[..., 0] + 1) * width - 1) / 2
+  y = ((grids[..., 1] + 1) * height - 1) / 2
+  return kornia.geometry.transform.remap(images, x, y, align_corners=True)
+
+
+def contestants() -> dict[str, Contestant]:
+  """Those that are installed here."""
+  found = {
+    name: in_jax(functools.partial(stn.grid_sample, implementation=name))
+    for name, reason in implementations().items()
+    if reason is None
+  }
+  found["default"] = in_jax(stn.grid_sample)
+  found["map_coordinates"] = in_jax(map_coordinates)
+  for package, name, contestant in (
+    ("dm_pix", "dm_pix", in_jax(dm_pix)),
+    ("torch", "torch", in_torch(torch_grid_sample)),
+    ("kornia", "kornia", in_torch(kornia_remap)),
+  ):
+    try:
+      importlib.import_module(package)
+    except ImportError:
+      continue
+    found[name] = contestant
+  return found
+
+
+def bytes_moved(work: Work, direction: str) -> int:
+  """What must be read and written, each array once."""
+  images, grids, warped = (
+    4 * work.batch * n
+    for n in (
+      int(np.prod(work.spatial)) * work.channels,
+      int(np.prod(work.output)) * work.grids * len(work.output),
+      int(np.prod(work.output)) * work.grids * work.channels,
+    )
+  )
+  total = images + grids + warped
+  if 1 in PASSES[direction]:
+    total += images + grids + warped + grids  # again, the cotangent, and out
+  if 0 in PASSES[direction]:
+    total += images
+  return total
