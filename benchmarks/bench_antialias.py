@@ -126,12 +126,11 @@ def _times(ratio: float) -> str:
   return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
-def table(rows: list[dict]) -> str:
-  """Markdown: the PSNR, and the price of the value / with gradients."""
-  lines = ["| `method` | `antialias` |", "|---|---|"]
-  for unit in ("dB", "time"):
-    lines[0] += "".join(f" {shrink}x: {unit} |" for shrink in SHRINKS)
-    lines[1] += "---|" * len(SHRINKS)
+def table(rows: list[dict]) -> list[list[str]]:
+  """The PSNR, and the price of the value / with gradients."""
+  head = ["`method`", "`antialias`"]
+  head += [f"{shrink}x: {u}" for u in ("dB", "time") for shrink in SHRINKS]
+  lines = [head]
   of = {(row["method"], row["antialias"], row["shrink"]): row for row in rows}
   for method, antialias in OPTIONS:
     cells = [f"`{method}`", f"`{antialias!r}`".replace("'", '"')]
@@ -143,8 +142,8 @@ def table(rows: list[dict]) -> str:
       if method != "nearest":  # which has no gradient to theta
         price += f" / {_times(row['backward'] / other['backward'])}"
       cells.append(price)
-    lines.append(f"| {' | '.join(cells)} |")
-  return "\n".join(lines)
+    lines.append(cells)
+  return lines
 
 
 def main() -> None:
@@ -160,13 +159,11 @@ def main() -> None:
     row for shrink in SHRINKS for row in measure(shrink, arguments.rounds)
   ]
   device = jax.devices()[0].device_kind
-  print(f"jax {jax.__version__}, {device}\n\n{table(rows)}")
+  print(f"jax {jax.__version__}, {device}\n")
+  for line in table(rows):
+    print("".join(f"{cell:15}" for cell in line))
   if arguments.page:
-    before, rest = arguments.page.read_text().split("<!-- antialias -->\n")
-    _, after = rest.split("<!-- /antialias -->\n")
-    arguments.page.write_text(
-      f"{before}<!-- antialias -->\n{table(rows)}\n<!-- /antialias -->\n{after}"
-    )
+    put_in_page(arguments.page, "antialias", table(rows))
   if arguments.json:
     arguments.json.write_text(json.dumps(rows, indent=1))
 

@@ -1,7 +1,7 @@
 """Times the sampler beside its peers: prints tables, writes JSON.
 
   python benchmarks/bench_sampling.py [--works=N256,N8] [--rounds=20]
-      [--out=runs/bench_sampling.json]
+      [--out=runs/bench_sampling.json] [--page=docs/speed.md]
 
 Peers that are not installed are left out. Runs take turns, each timed after
 two others of its own: compare rows of one table, not of two. "MB beside" is
@@ -25,7 +25,7 @@ from samplers import (
   bytes_moved,
   contestants,
 )
-from timing import measure, write_report
+from timing import measure, put_in_page, write_report
 
 from stn.sampling import implementations
 
@@ -110,13 +110,34 @@ def print_rows(rows: list[dict[str, Any]], bandwidth: float) -> None:
     )
 
 
-def print_scaling(rows: list[dict[str, Any]]) -> None:
-  """Nanoseconds for each number of the output, the batch being done at once."""
-  print(f"\n{'default':20}" + "".join(f"{d + ' ns':>12}" for d in PASSES))
+def table(rows: list[dict[str, Any]], bandwidth: float) -> list[list[str]]:
+  """The default sampler's time, as a ratio to that of each peer."""
+  peers = list(dict.fromkeys(row["by"] for row in rows))
+  peers.remove("default")
+  times = {(row["work"], row["pass"], row["by"]): row["ms"] for row in rows}
+  body = []
+  for row in rows:
+    if row["by"] != "default" or row["work"] not in WORKS:
+      continue
+    case = row["work"], row["pass"]
+    ratios = [
+      f"{row['ms'] / times[*case, peer]:.2f}" if (*case, peer) in times else "-"
+      for peer in peers
+    ]
+    share = 1e5 * row["bytes_moved"] / row["ms"] / bandwidth
+    body.append([*case, f"{row['ms']:.2f}", *ratios, f"{share:.0f}"])
+  head = ["work", "pass", "ms", *(f"/ {peer}" for peer in peers), "% of copy"]
+  return [head, *body]
+
+
+def scaling_table(rows: list[dict[str, Any]]) -> list[list[str]]:
+  """Nanoseconds for each number of the output."""
+  body = []
   for name, work in SCALING.items():
     count = work.batch * math.prod(work.output) * work.channels
     times = [1e6 * row["ms"] / count for row in rows if row["work"] == name]
-    print(f"{name:20}" + "".join(f"{t:12.2f}" for t in times))
+    body.append([name, *(f"{time:.2f}" for time in times)])
+  return [["ns a number", *PASSES], *body]
 
 
 def main() -> None:
@@ -129,6 +150,7 @@ def main() -> None:
   parser.add_argument(
     "--scaling", action=argparse.BooleanOptionalAction, default=True
   )
+  parser.add_argument("--page", help="to put the tables in: docs/speed.md")
   parser.add_argument("--out", default="runs/bench_sampling.json")
   flags = parser.parse_args()
 
@@ -148,7 +170,12 @@ def main() -> None:
     for name, work in SCALING.items():
       for direction in PASSES:
         rows += measure_work(name, work, direction, default, flags.rounds)
-    print_scaling(rows)
+    for row in scaling_table(rows):
+      print(f"{row[0]:20}" + "".join(f"{cell:>12}" for cell in row[1:]))
+  if flags.page:
+    put_in_page(flags.page, "sampling", table(rows, bandwidth))
+  if flags.page and flags.scaling:
+    put_in_page(flags.page, "scaling", scaling_table(rows))
   write_report(
     flags.out,
     rows,

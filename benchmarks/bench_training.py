@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import THREADS, measure, write_report
+from timing import THREADS, measure, put_in_page, write_report
 from torch import nn
 
 from configs import common
@@ -230,6 +230,30 @@ def measure_work(
   return row
 
 
+def table(rows: list[dict[str, Any]]) -> list[list[str]]:
+  """Images a second, milliseconds, and the ratio to torch's."""
+  head = ["network", "batch", "images/s", "ms", "torch ms", "/ torch"]
+  head += ["/ torch.compile", "distortion", "compile s", "cached s"]
+  body = []
+  for row in rows:
+    compiled = row.get("compiled_ms")
+    body.append(
+      [
+        row["work"],
+        str(row["batch"]),
+        f"{row['images_per_second']:.0f}",
+        f"{row['ours_ms']:.1f}",
+        f"{row['torch_ms']:.1f}",
+        f"{row['x_torch']:.2f}",
+        "-" if compiled is None else f"{row['ours_ms'] / compiled:.2f}",
+        f"{row['distortion_share']:.1%}",
+        f"{row['cold_s']:.1f}",
+        f"{row['cached_s']:.1f}",
+      ]
+    )
+  return [head, *body]
+
+
 def main() -> None:
   """Measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -237,15 +261,11 @@ def main() -> None:
   parser.add_argument("--batches", default="64,256")
   parser.add_argument("--rounds", type=int, default=10)
   parser.add_argument("--compile", action="store_true", help="takes minutes")
+  parser.add_argument("--page", help="to put the table in: docs/speed.md")
   parser.add_argument("--out", default="runs/bench_training.json")
   flags = parser.parse_args()
 
   rows = []
-  print(
-    f"{'work':14}{'batch':>6}{'images/s':>10}{'ms':>8}{'torch ms':>10}"
-    f"{'compiled':>10}{'x torch':>9}{'distortion':>12}"
-    f"{'compile s':>11}{'cached s':>10}"
-  )
   with tempfile.TemporaryDirectory() as cache:
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -253,15 +273,10 @@ def main() -> None:
       for batch_size in map(int, flags.batches.split(",")):
         row = measure_work(work, batch_size, flags.rounds, flags.compile)
         rows.append(row)
-        compiled = row.get("compiled_ms")
-        print(
-          f"{work:14}{batch_size:6}{row['images_per_second']:10.0f}"
-          f"{row['ours_ms']:8.1f}{row['torch_ms']:10.1f}"
-          f"{'-' if compiled is None else f'{compiled:.1f}':>10}"
-          f"{row['x_torch']:9.2f}{row['distortion_share']:12.1%}"
-          f"{row['cold_s']:11.1f}{row['cached_s']:10.1f}",
-          flush=True,
-        )
+        for line in table(rows) if len(rows) == 1 else table(rows)[-1:]:
+          print("".join(f"{cell:>16}" for cell in line), flush=True)
+  if flags.page:
+    put_in_page(flags.page, "training", table(rows))
   write_report(flags.out, rows, torch=torch.__version__)
 
 

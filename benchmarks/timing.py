@@ -5,7 +5,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -55,3 +55,16 @@ def write_report(path: str | pathlib.Path, rows: list[dict], **more: Any):
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(report, indent=2) + "\n")
   print(f"\nWritten to {path}")
+
+
+def put_in_page(
+  path: str | pathlib.Path, mark: str, rows: Sequence[Sequence[str]]
+) -> None:
+  """Replaces the table between a page's marks; the first row is its head."""
+  head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+  table = "\n".join([head, "|---" * len(rows[0]) + "|", *body])
+  start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
+  path = pathlib.Path(path)
+  before, rest = path.read_text().split(start)
+  _, after = rest.split(end)
+  path.write_text(f"{before}{start}{table}\n{end}{after}")

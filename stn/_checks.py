@@ -13,6 +13,7 @@ from typing import Any, SupportsIndex, cast
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import ArrayLike
 
 
@@ -39,8 +40,15 @@ def check_shape(
 
 
 def as_image(image: ArrayLike) -> jax.Array:
-  """Returns `image` as an array, or raises ValueError if of a wrong rank."""
+  """Returns `image` as an array, float32 for bool and integers.
+
+  Raises ValueError if it is of a wrong rank, TypeError if it is complex.
+  """
   image = jnp.asarray(image)
+  if jnp.issubdtype(image.dtype, jnp.complexfloating):
+    raise TypeError(f"`image` must be real; got {image.dtype.name}.")
+  if not jnp.issubdtype(image.dtype, jnp.floating):
+    image = image.astype(jnp.float32)
   check_shape(
     "image",
     image,
@@ -97,5 +105,10 @@ def as_coordinates(name: str, array: ArrayLike) -> jax.Array:
     raise TypeError(
       f"`{name}` must have a floating dtype; got {array.dtype.name}."
     )
-  wide = array.dtype == jnp.float64
-  return array.astype(jnp.float64 if wide else jnp.float32)
+  return array.astype(full_dtype(array))
+
+
+def full_dtype(*arrays: Any) -> np.dtype:
+  """The dtype to compute in: float64 if any array is, otherwise float32."""
+  wide = any(array.dtype == jnp.float64 for array in arrays)
+  return np.dtype(np.float64 if wide else np.float32)

@@ -10,9 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from stn._checks import as_coordinates, as_image, check_output_size
+from stn._checks import (
+  as_coordinates,
+  as_image,
+  check_output_size,
+  full_dtype,
+)
 from stn.grids import pixel_pitch, regular_grid, transform_grid
 from stn.sampling import GradientRule, Kernel, grid_sample
+from stn.sampling.xla import sum_in_a_loop
 from stn.transforms import Transform, get_transform
 
 
@@ -143,8 +149,7 @@ def _footprint(transform, theta, output_size, image_size, *, align_corners):
 def _supersample(image, transform, theta, output_size, count, options):
   """The mean of `count` samples an axis within each output pixel.
 
-  One after the other: no grid or image of all samples is ever in memory, and
-  the backward pass samples again.
+  One after the other: no grid or image of all samples is ever in memory.
   """
   theta = as_coordinates("theta", theta)
   rule = {"align_corners": options["align_corners"]}
@@ -154,16 +159,10 @@ def _supersample(image, transform, theta, output_size, count, options):
   offsets = np.array(list(itertools.product(within, repeat=len(pitch)))) * pitch
   offsets = jnp.asarray(offsets[:, ::-1], theta.dtype)
 
-  @jax.checkpoint
   def sample(offset):
     points = centres + jnp.broadcast_to(offset, centres.shape)
-    return grid_sample(image, transform.apply(theta, points), **options)
+    warped = grid_sample(image, transform.apply(theta, points), **options)
+    return warped.astype(full_dtype(image))
 
-  def add(total, offset):
-    return total + sample(offset).astype(total.dtype), None
-
-  # The first sample is the start, so that it is sharded as the others are.
-  first = sample(offsets[0])
-  wide = jnp.float64 if first.dtype == jnp.float64 else jnp.float32
-  total, _ = jax.lax.scan(add, first.astype(wide), offsets[1:])
-  return (total / len(offsets)).astype(first.dtype)
+  total = sum_in_a_loop(sample, offsets)
+  return (total / len(offsets)).astype(image.dtype)

@@ -19,8 +19,17 @@ from stn._checks import (
   as_image,
   check_choice,
   check_shape,
+  full_dtype,
 )
-from stn.sampling import gradients, linear, mip, native, splines, xla
+from stn.sampling import (
+  dense,
+  gradients,
+  linear,
+  mip,
+  native,
+  splines,
+  xla,
+)
 from stn.sampling.gradients import GRADIENTS, GradientRule, linearised_gradient
 from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel, get_kernel
 from stn.sampling.paddings import PADDINGS
@@ -39,6 +48,7 @@ __all__ = [
 ]
 
 IMPLEMENTATIONS = {
+  "dense": dense.sample,
   "plain": xla.sample,
   "xla": functools.partial(linear.sample, implementation="xla"),
   "native": functools.partial(linear.sample, implementation="native"),
@@ -50,11 +60,12 @@ def implementations() -> dict[str, str | None]:
 
   Returns:
     For each key of `IMPLEMENTATIONS` None if it can be used, otherwise why
-    not. "plain" is made of JAX's own operations alone, for tools that read a
-    program's jaxpr; the others add derivative rules for the linear kernel.
-    "native" is C++ for CPUs; even where it is, XLA runs what it does not
+    not. "xla" has derivative rules of its own for the linear kernel, "native"
+    does it in C++ on CPUs; even where that is, XLA runs what it does not
     support: other kernels than "linear", the padding "fill", footprints,
-    float16 and float64, other devices.
+    float16 and float64, other devices. "plain" is made of JAX's own operations
+    alone, for tools that read a program's jaxpr; "dense" of matrix products,
+    for small maps on matrix units. None takes "native", then "xla".
 
   Example:
     >>> implementations()["xla"] is None
@@ -152,15 +163,11 @@ def grid_sample(
       "`image` must have at least one and fewer than 2**31 pixels; got "
       f"spatial axes {spatial}."
     )
-  if jnp.issubdtype(image.dtype, jnp.complexfloating):
-    raise TypeError(f"`image` must be real; got {image.dtype.name}.")
   kernel = get_kernel(method)
   check_choice("padding_mode", padding_mode, PADDINGS)
   fill = _as_fill(fill_value, padding_mode, image.shape[-1])
   sample_kernel = _get_implementation(implementation)
 
-  if not jnp.issubdtype(image.dtype, jnp.floating):
-    image = image.astype(jnp.float32)
   if footprint is not None:
     footprint = _check_footprint(footprint, grid, kernel)
   rule = gradient
@@ -172,7 +179,7 @@ def grid_sample(
   if (
     rule is None
     and footprint is None
-    and implementation != "plain"
+    and implementation not in ("dense", "plain")
     and linear.supports(kernel, padding)
   ):
     return linear.sample_grid(
@@ -198,8 +205,7 @@ def grid_sample(
     warped = sample(image, pixels, fill)
   else:
     # Slopes are differences of values, which must not be rounded before.
-    wide = jnp.float64 in (image.dtype, pixels[0].dtype)
-    full = image.astype(jnp.float64 if wide else jnp.float32)
+    full = image.astype(full_dtype(image, *pixels))
     warped = gradients.sample(rule, sample, full, pixels, fill)
   return warped.astype(image.dtype)
 

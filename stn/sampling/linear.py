@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
+from stn._checks import full_dtype
 from stn.grids import normalised_to_pixel
 from stn.sampling import native, paddings, xla
 from stn.sampling.kernels import KERNELS, Kernel
@@ -104,11 +105,6 @@ def _mask(inside, values):
   return values if inside is None else jnp.where(inside[..., None], values, 0)
 
 
-def _wide(*arrays):
-  wide = any(array.dtype == jnp.float64 for array in arrays)
-  return jnp.dtype(jnp.float64 if wide else jnp.float32)
-
-
 def _sum_channels(array):
   channels = array.shape[-1]
   if channels > _UNROLLED_CHANNELS:
@@ -118,7 +114,7 @@ def _sum_channels(array):
 
 
 def _pull(options, image, ct, grid):
-  dtype = _wide(image, grid)
+  dtype = full_dtype(image, grid)
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
   pixels, to_grid = jax.vjp(
@@ -196,7 +192,7 @@ def _sample_transpose(ct, image, grid, *, options):
     grid,
     options=options,
     spatial=tuple(lead[options.batch :]),
-    dtype=_wide(image.aval, grid),
+    dtype=full_dtype(image.aval, grid),
   )
   return [image_ct.astype(image.aval.dtype), None]
 
@@ -344,4 +340,4 @@ def sample(
     normalised=False,
     implementation=implementation,
   )
-  return warped.astype(_wide(image, grid))
+  return warped.astype(full_dtype(image, grid))

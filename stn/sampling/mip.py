@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stn._checks import full_dtype
 from stn.sampling import xla
 from stn.sampling.kernels import KERNELS
 from stn.sampling.paddings import Padding, extend
@@ -81,8 +82,8 @@ def sample(
     (*output, C) in float64 if image or pixels are, otherwise float32. Where
     the footprint is a point, this is `xla.sample` bit by bit.
   """
-  wide = jnp.float64 if image.dtype == jnp.float64 else jnp.float32
-  levels = pyramid(image.astype(wide), padding, align_corners, fill)
+  image = image.astype(full_dtype(image))
+  levels = pyramid(image, padding, align_corners, fill)
   flat = jnp.concatenate(
     [level.reshape(-1, level.shape[-1]) for level in levels]
   )

@@ -163,7 +163,7 @@ def _call(name, out, options, spatial, *args):
     rules = [
       pixel_rule(size, align_corners=options.align_corners) for size in spatial
     ]
-  scale, offset, tolerance = np.float32(rules).T
+  scale, offset, tolerance = np.asarray(rules, np.float32).T
   call = jax.ffi.ffi_call(
     f"stn_native_{name}", jax.ShapeDtypeStruct(out.shape, out.dtype)
   )

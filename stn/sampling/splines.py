@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from stn._checks import full_dtype
 from stn.sampling.kernels import KERNELS, Kernel
 from stn.sampling.paddings import PERIODIC, Padding, extend
 
@@ -105,8 +106,8 @@ def sample(
     (*output, C), as `xla.sample`.
   """
   options = (padding, align_corners, fill)
-  wide = jnp.float64 if image.dtype == jnp.float64 else jnp.float32
-  spline, margin = coefficients(image.astype(wide), kernel.poles, *options)
+  image = image.astype(full_dtype(image))
+  spline, margin = coefficients(image, kernel.poles, *options)
   warped = sample_kernel(
     spline,
     [pixel + margin for pixel in pixels],

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stn._checks import full_dtype
 from stn.sampling.kernels import Kernel
 from stn.sampling.paddings import Padding, Size
 
@@ -115,8 +116,7 @@ def sample_flat(
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
   """
-  wide = jnp.float64 in (flat.dtype, pixels[0].dtype)
-  dtype = jnp.dtype(jnp.float64 if wide else jnp.float32)
+  dtype = full_dtype(flat, *pixels)
   fill = fill.astype(dtype)
   sizes = [
     size.astype(jnp.int32) if isinstance(size, jax.Array) else size
@@ -157,7 +157,6 @@ def _sum_rows(
   """Sums `row` over every choice of one tap an axis, in a loop.
 
   Written out, a kernel of 6 taps an axis takes XLA minutes to compile in 3D.
-  The backward pass gathers again: it keeps nothing of the loop's passes.
   """
   stacked = [
     jax.tree.map(lambda *taps: jnp.stack(taps), *axis) for axis in axes
@@ -170,10 +169,22 @@ def _sum_rows(
       for i, axis in zip(choice, stacked, strict=True)
     ]
 
-  @jax.checkpoint
-  def add(total, choice):
-    return total + row(choose(choice)), None
+  return sum_in_a_loop(lambda choice: row(choose(choice)), choices)
 
-  # The first row is the start, so that it is sharded as the others are.
-  total, _ = jax.lax.scan(add, row(choose(choices[0])), choices[1:])
+
+def sum_in_a_loop(
+  term: Callable[[jax.Array], jax.Array], choices: jax.Array | np.ndarray
+) -> jax.Array:
+  """The sum of `term(choice)` over the first axis of `choices`.
+
+  One term after the other, and again in the backward pass: the memory is that
+  of one term.
+  """
+  term = jax.checkpoint(term)
+
+  def add(total, choice):
+    return total + term(choice), None
+
+  # The first term is the start, so that it is sharded as the others are.
+  total, _ = jax.lax.scan(add, term(choices[0]), choices[1:])
   return total
