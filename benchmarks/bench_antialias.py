@@ -163,7 +163,7 @@ def main() -> None:
   for line in table(rows):
     print("".join(f"{cell:15}" for cell in line))
   if arguments.page:
-    put_in_page(arguments.page, "antialias", table(rows))
+    timing.put_in_page(arguments.page, "antialias", table(rows))
   if arguments.json:
     arguments.json.write_text(json.dumps(rows, indent=1))
 
