@@ -13,23 +13,18 @@ left out where its tangent is zero. Reverse mode transposes them: the gradient
 to the grid alone holds no scatter, and saves nothing but image and grid.
 Beyond the first order, plain JAX differentiates the plain definitions.
 
-Each may run in XLA (the definitions below) or, on CPUs, in C++: `native.py`.
+Each may run in XLA (`operations.py`) or, on CPUs, in C++ (`native.py`).
 """
 
 import functools
-import itertools
-import math
-import operator
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
 from stn._checks import full_dtype
-from stn.grids import normalised_to_pixel
-from stn.sampling import native, paddings, xla
+from stn.sampling import native, operations, paddings, xla
 from stn.sampling.kernels import KERNELS, Kernel
 from stn.sampling.paddings import Padding
 from stn.sampling.primitives import (
@@ -40,129 +35,10 @@ from stn.sampling.primitives import (
   plain_jvp,
 )
 
-# More channels than this are summed by a product with ones, which vectorises
-# on CPUs where a reduction of a last axis does not; fewer one by one.
-_UNROLLED_CHANNELS = 4
-
-
-# The definitions, for one example.
-
-
-def _to_pixels(options, spatial, grid):
-  coordinates = [grid[..., -1 - axis] for axis in range(options.axes)]
-  if not options.normalised:
-    return coordinates
-  return [
-    normalised_to_pixel(c, size, align_corners=options.align_corners)
-    for c, size in zip(coordinates, spatial, strict=True)
-  ]
-
-
-def _sample(options, image, grid):
-  kernel, zeros = KERNELS["linear"], jnp.zeros(image.shape[-1:], image.dtype)
-  pixels = _to_pixels(options, image.shape[:-1], grid)
-  return xla.sample(
-    image, pixels, kernel, options.padding, options.align_corners, zeros
-  ).astype(image.dtype)
-
-
-def _push(options, image, grid, tangent):
-  f = functools.partial(_sample, options, image)
-  return jax.jvp(f, (grid,), (tangent,))[1]
-
-
-class _Corner(NamedTuple):
-  """One pixel of the support, for every sample."""
-
-  bits: tuple[int, ...]  # which of the two taps along each axis it is of
-  weights: list[jax.Array]  # along each axis
-  index: jax.Array  # in the flat image
-  inside: jax.Array | None  # False where there is no image; None: nowhere
-
-
-def _corners(
-  options: Options, spatial: Sequence[int], pixels: Sequence[jax.Array]
-) -> Iterator[_Corner]:
-  axes = [
-    xla._taps(
-      pixel, size, KERNELS["linear"], options.padding, options.align_corners
-    )
-    for pixel, size in zip(pixels, spatial, strict=True)
-  ]
-  for bits in itertools.product((0, 1), repeat=len(axes)):
-    taps = [taps[i] for taps, i in zip(axes, bits, strict=True)]
-    index = functools.reduce(
-      lambda i, axis: i * axis[1] + axis[0].index,
-      zip(taps[1:], spatial[1:], strict=True),
-      taps[0].index,
-    )
-    masks = [tap.inside for tap in taps if tap.inside is not None]
-    inside = functools.reduce(operator.and_, masks) if masks else None
-    yield _Corner(bits, [tap.weight for tap in taps], index, inside)
-
-
-def _mask(inside, values):
-  return values if inside is None else jnp.where(inside[..., None], values, 0)
-
-
-def _sum_channels(array):
-  channels = array.shape[-1]
-  if channels > _UNROLLED_CHANNELS:
-    return array @ jnp.ones((channels,), array.dtype)
-  zero = jnp.zeros(array.shape[:-1], array.dtype)
-  return sum((array[..., c] for c in range(channels)), start=zero)
-
-
-def _pull(options, image, ct, grid):
-  dtype = full_dtype(image, grid)
-  *spatial, channels = image.shape
-  flat = image.reshape(math.prod(spatial), channels)
-  pixels, to_grid = jax.vjp(
-    functools.partial(_to_pixels, options, spatial), grid
-  )
-  totals = [jnp.zeros(pixel.shape, dtype) for pixel in pixels]
-  for corner in _corners(options, spatial, pixels):
-    value = flat.at[corner.index].get(mode="promise_in_bounds")
-    value = _mask(corner.inside, value).astype(dtype)
-    dot = _sum_channels(value * ct.astype(dtype))
-    for axis, bit in enumerate(corner.bits):
-      slope = math.prod(
-        (
-          weight.astype(dtype)
-          for other, weight in enumerate(corner.weights)
-          if other != axis
-        ),
-        start=dot,
-      )
-      totals[axis] += slope if bit else -slope
-  # Where `sample` clips a coordinate, it moves nothing. NaN stays NaN.
-  moved = [
-    jnp.where(
-      jnp.abs(pixel) > xla._FAR, 0, total.astype(pixel.dtype) + 0 * pixel
-    )
-    for pixel, total in zip(pixels, totals, strict=True)
-  ]
-  return to_grid(moved)[0]
-
-
-def _scatter(options, ct, grid, *, spatial, dtype):
-  flat = jnp.zeros((math.prod(spatial), ct.shape[-1]), dtype)
-  pixels = _to_pixels(options, spatial, grid)
-  for corner in _corners(options, spatial, pixels):
-    weight = math.prod(corner.weights[1:], start=corner.weights[0])
-    part = weight[..., None].astype(dtype) * ct.astype(dtype)
-    flat = flat.at[corner.index].add(
-      _mask(corner.inside, part), mode="promise_in_bounds"
-    )
-  return flat.reshape(*spatial, ct.shape[-1])
-
-
-# As primitives.
-
-_SAMPLE = Operation(_sample, image=0, values=None)
-_PUSH = Operation(_push, image=0, values=None)
-_PULL = Operation(_pull, image=0, values=1)
-_SCATTER = Operation(_scatter, image=None, values=0)
+_SAMPLE = Operation(operations.sample, image=0, values=None)
+_PUSH = Operation(operations.push, image=0, values=None)
+_PULL = Operation(operations.pull, image=0, values=1)
+_SCATTER = Operation(operations.scatter, image=None, values=0)
 sample_p = make_primitive("sample", _SAMPLE)
 push_p = make_primitive("push", _PUSH)
 pull_p = make_primitive("pull", _PULL)

@@ -1,0 +1,138 @@
+"""The four operations of the linear sampler, in plain JAX, for one example.
+
+`linear.py` says what each is for. XLA runs them as they stand, and second
+derivatives are theirs.
+"""
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from stn._checks import full_dtype
+from stn.grids import normalised_to_pixel
+from stn.sampling import xla
+from stn.sampling.kernels import KERNELS
+from stn.sampling.primitives import Options
+
+# More channels than this are summed by a product with ones, which vectorises
+# on CPUs where a reduction of a last axis does not; fewer one by one.
+_UNROLLED_CHANNELS = 4
+
+
+def _to_pixels(options, spatial, grid):
+  coordinates = [grid[..., -1 - axis] for axis in range(options.axes)]
+  if not options.normalised:
+    return coordinates
+  return [
+    normalised_to_pixel(c, size, align_corners=options.align_corners)
+    for c, size in zip(coordinates, spatial, strict=True)
+  ]
+
+
+def sample(options, image, grid):
+  """The warped image, (*points, C), of the image's dtype."""
+  kernel, zeros = KERNELS["linear"], jnp.zeros(image.shape[-1:], image.dtype)
+  pixels = _to_pixels(options, image.shape[:-1], grid)
+  return xla.sample(
+    image, pixels, kernel, options.padding, options.align_corners, zeros
+  ).astype(image.dtype)
+
+
+def push(options, image, grid, tangent):
+  """The tangent of `sample` for a tangent of the grid."""
+  f = functools.partial(sample, options, image)
+  return jax.jvp(f, (grid,), (tangent,))[1]
+
+
+class _Corner(NamedTuple):
+  """One pixel of the support, for every sample."""
+
+  bits: tuple[int, ...]  # which of the two taps along each axis it is of
+  weights: list[jax.Array]  # along each axis
+  index: jax.Array  # in the flat image
+  inside: jax.Array | None  # False where there is no image; None: nowhere
+
+
+def _corners(
+  options: Options, spatial: Sequence[int], pixels: Sequence[jax.Array]
+) -> Iterator[_Corner]:
+  axes = [
+    xla._taps(
+      pixel, size, KERNELS["linear"], options.padding, options.align_corners
+    )
+    for pixel, size in zip(pixels, spatial, strict=True)
+  ]
+  for bits in itertools.product((0, 1), repeat=len(axes)):
+    taps = [taps[i] for taps, i in zip(axes, bits, strict=True)]
+    index = functools.reduce(
+      lambda i, axis: i * axis[1] + axis[0].index,
+      zip(taps[1:], spatial[1:], strict=True),
+      taps[0].index,
+    )
+    masks = [tap.inside for tap in taps if tap.inside is not None]
+    inside = functools.reduce(operator.and_, masks) if masks else None
+    yield _Corner(bits, [tap.weight for tap in taps], index, inside)
+
+
+def _mask(inside, values):
+  return values if inside is None else jnp.where(inside[..., None], values, 0)
+
+
+def _sum_channels(array):
+  channels = array.shape[-1]
+  if channels > _UNROLLED_CHANNELS:
+    return array @ jnp.ones((channels,), array.dtype)
+  zero = jnp.zeros(array.shape[:-1], array.dtype)
+  return sum((array[..., c] for c in range(channels)), start=zero)
+
+
+def pull(options, image, ct, grid):
+  """The cotangent of the grid for one of `sample`: the transpose of `push`."""
+  dtype = full_dtype(image, grid)
+  *spatial, channels = image.shape
+  flat = image.reshape(math.prod(spatial), channels)
+  pixels, to_grid = jax.vjp(
+    functools.partial(_to_pixels, options, spatial), grid
+  )
+  totals = [jnp.zeros(pixel.shape, dtype) for pixel in pixels]
+  for corner in _corners(options, spatial, pixels):
+    value = flat.at[corner.index].get(mode="promise_in_bounds")
+    value = _mask(corner.inside, value).astype(dtype)
+    dot = _sum_channels(value * ct.astype(dtype))
+    for axis, bit in enumerate(corner.bits):
+      slope = math.prod(
+        (
+          weight.astype(dtype)
+          for other, weight in enumerate(corner.weights)
+          if other != axis
+        ),
+        start=dot,
+      )
+      totals[axis] += slope if bit else -slope
+  # Where `sample` clips a coordinate, it moves nothing. NaN stays NaN.
+  moved = [
+    jnp.where(
+      jnp.abs(pixel) > xla._FAR, 0, total.astype(pixel.dtype) + 0 * pixel
+    )
+    for pixel, total in zip(pixels, totals, strict=True)
+  ]
+  return to_grid(moved)[0]
+
+
+def scatter(options, ct, grid, *, spatial, dtype):
+  """The cotangent of the image for one of `sample`: its transpose."""
+  flat = jnp.zeros((math.prod(spatial), ct.shape[-1]), dtype)
+  pixels = _to_pixels(options, spatial, grid)
+  for corner in _corners(options, spatial, pixels):
+    weight = math.prod(corner.weights[1:], start=corner.weights[0])
+    part = weight[..., None].astype(dtype) * ct.astype(dtype)
+    flat = flat.at[corner.index].add(
+      _mask(corner.inside, part), mode="promise_in_bounds"
+    )
+  return flat.reshape(*spatial, ct.shape[-1])
