@@ -59,7 +59,10 @@ def _convolve_by_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   ).reshape(n, -1, blocks, seen * channels)
   patches = jnp.concatenate([x[:, i:][:, :height] for i in range(rows)], axis=3)
   wide = _widened(kernel, block).reshape(-1, block * filters)
-  y = (patches @ wide).reshape(n, height, blocks * block, filters)
+  # Of matrices: XLA transposes a larger array to get the kernel's gradient.
+  y = (patches.reshape(-1, wide.shape[0]) @ wide).reshape(
+    n, height, blocks * block, filters
+  )
   return y[:, :, :width]
 
 
