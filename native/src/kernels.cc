@@ -234,8 +234,6 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
   if constexpr (C == 1) {
     ForGroups<D>(problem, begin, end, [&](const Group<D>& group, int64_t i,
                                           int64_t n) STN_LAMBDA {
-      const Taps& outer = group.axis[0];
-      if (!AnyOf(outer.inside[0] | outer.inside[1])) return;
       const Wide value = LoadFirst(ct + i, n);
       float part[kPixels][kWide];
       int32_t offset[kPixels][kWide];
@@ -271,6 +269,7 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
                   weight[k] + i);
       });
     });
+    if (!block.any) continue;
     for (int i = 0; i < block.n; ++i) {
       Prefetch<1>(problem, block, i, image);
       const T* from = ct + (start + i) * channels;

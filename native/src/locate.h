@@ -149,32 +149,39 @@ struct Group {
 
   // Locates the first `n` of the points at `grid`, at most kWide; what is
   // behind them is not read. Only the indices [begin, end) along the first
-  // axis count as inside.
-  STN_INLINE void Fill(const Problem& problem, const float* grid, int64_t n,
+  // axis count as inside: false is returned, at once, if no point is there.
+  STN_INLINE bool Fill(const Problem& problem, const float* grid, int64_t n,
                        int32_t begin, int32_t end) {
     float rest[kWide * D];
     if (n < kWide) {
       for (int i = 0; i < kWide * D; ++i) rest[i] = i < n * D ? grid[i] : 0;
       grid = rest;
     }
-    auto stride = static_cast<int32_t>(problem.channels);
-    ForEach<D>([&](auto order) STN_LAMBDA {
-      constexpr int k = decltype(order)::value, a = D - 1 - k;
-      axis[a] = Locate(Coordinates<D, k>(grid), problem.axis[a], stride,
-                       problem.padding);
-      if (a > 0) stride *= problem.axis[a].size;
-    });
+    int32_t stride[D];
+    stride[D - 1] = static_cast<int32_t>(problem.channels);
+    for (int a = D - 1; a > 0; --a) {
+      stride[a - 1] = stride[a] * problem.axis[a].size;
+    }
+    axis[0] = Locate(Coordinates<D, D - 1>(grid), problem.axis[0], stride[0],
+                     problem.padding);
     if (begin > 0 || end < problem.axis[0].size) {
       // The others' offsets are moved inside too: what they add there is 0.
-      const WideInt low = WideInt{} + begin * stride;
-      const WideInt high = WideInt{} + (end - 1) * stride;
+      const WideInt low = WideInt{} + begin * stride[0];
+      const WideInt high = WideInt{} + (end - 1) * stride[0];
       for (int t = 0; t < 2; ++t) {
         const WideInt offset = axis[0].offset[t];
         const WideInt within = (offset >= low) & (offset <= high);
         axis[0].inside[t] &= within;
         axis[0].offset[t] = within ? offset : low;
       }
+      if (!AnyOf(axis[0].inside[0] | axis[0].inside[1])) return false;
     }
+    ForEach<D - 1>([&](auto order) STN_LAMBDA {
+      constexpr int a = decltype(order)::value + 1;
+      axis[a] = Locate(Coordinates<D, D - 1 - a>(grid), problem.axis[a],
+                       stride[a], problem.padding);
+    });
+    return true;
   }
 
   // The pixels of row R of an image of one channel, 0 where they are outside.
@@ -204,21 +211,23 @@ struct Group {
 };
 
 // Calls f(group, i, n) for groups of points: `group` is that of the first of
-// the `n` points from i on. Some are located before the first is used: the
-// steps of one depend on each other, and the processor has to see others.
+// the `n` points from i on. Those without a point in [begin, end) are left out.
+// Some are located before the first is used: the steps of one depend on each
+// other, and the processor has to see others.
 template <int D, typename F>
 STN_INLINE void ForGroups(const Problem& problem, int32_t begin, int32_t end,
                           const F& f) {
   constexpr int kGroups = 8;
   Group<D> groups[kGroups];
+  bool any[kGroups];
   for (int64_t start = 0; start < problem.points; start += kGroups * kWide) {
     const int64_t left = problem.points - start;
     for (int g = 0; g < kGroups && g * kWide < left; ++g) {
-      groups[g].Fill(problem, problem.grid + (start + g * kWide) * D,
-                     left - g * kWide, begin, end);
+      any[g] = groups[g].Fill(problem, problem.grid + (start + g * kWide) * D,
+                              left - g * kWide, begin, end);
     }
     for (int g = 0; g < kGroups && g * kWide < left; ++g) {
-      f(groups[g], start + g * kWide, left - g * kWide);
+      if (any[g]) f(groups[g], start + g * kWide, left - g * kWide);
     }
   }
 }
@@ -231,7 +240,8 @@ template <int D>
 struct Block {
   static constexpr int kRows = Group<D>::kRows;
   static constexpr int kPixels = 2 * kRows;
-  int n;  // points
+  int n;     // points
+  bool any;  // of them in [begin, end)
   int32_t offset[kPixels][kBlock];
   int32_t inside[kPixels][kBlock];
   int32_t whole[kBlock];  // all ones where rows are in one piece and inside
@@ -245,9 +255,17 @@ STN_INLINE void FillBlock(const Problem& problem, int64_t start, int32_t begin,
   const int n = static_cast<int>(left < kBlock ? left : kBlock);
   const auto channels = static_cast<int32_t>(problem.channels);
   block->n = n;
+  block->any = false;
   for (int i = 0; i < n; i += kWide) {
     Group<D> group;
-    group.Fill(problem, problem.grid + (start + i) * D, n - i, begin, end);
+    if (!group.Fill(problem, problem.grid + (start + i) * D, n - i, begin,
+                    end)) {
+      for (auto& offset : block->offset) StoreAs(WideInt{}, offset + i);
+      for (auto& inside : block->inside) StoreAs(WideInt{}, inside + i);
+      StoreAs(WideInt{}, block->whole + i);
+      continue;
+    }
+    block->any = true;
     const Taps& inner = group.axis[D - 1];
     WideInt whole = inner.offset[1] - inner.offset[0] == channels;
     ForEach<Group<D>::kRows>([&](auto row) STN_LAMBDA {

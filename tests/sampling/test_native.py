@@ -162,6 +162,21 @@ def test_a_gradient_to_the_grid_alone_scatters_nothing(implementation):
   assert scatters((0, 1))  # or the check above would not see it
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_nor_does_it_on_other_machines(platform):
+  image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
+
+  def program(argnums):
+    gradient = jax.grad(lambda *args: stn.grid_sample(*args).sum(), argnums)
+    traced = jax.jit(gradient).trace(image, grid)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+  assert "stablehlo.gather" in program(1)
+  assert "stablehlo.scatter" not in program(1)
+  assert "stablehlo.scatter" in program((0, 1))
+  assert "stn_native" not in program((0, 1))
+
+
 @needs_native
 def test_each_direction_calls_its_own_handler():
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
