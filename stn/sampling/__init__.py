@@ -179,7 +179,7 @@ def grid_sample(
   if (
     rule is None
     and footprint is None
-    and implementation not in ("dense", "plain")
+    and implementation in linear.IMPLEMENTATIONS
     and linear.supports(kernel, padding)
   ):
     return linear.sample_grid(

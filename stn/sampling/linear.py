@@ -140,6 +140,10 @@ ad.primitive_transposes[pull_p] = _pull_transpose
 ad.primitive_transposes[scatter_p] = _scatter_transpose
 
 
+# The names of `stn.sampling.IMPLEMENTATIONS` that are done here, and None.
+IMPLEMENTATIONS = (None, "xla", "native")
+
+
 def supports(kernel: Kernel, padding: Padding) -> bool:
   """Whether a kernel and a padding are done here, and not by `xla.sample`."""
   return kernel == KERNELS["linear"] and padding is not paddings.fill
@@ -192,13 +196,12 @@ def sample(
   """Samples an image at pixel coordinates (paper, eq. 3).
 
   Args:
-    image: (*spatial, C), of a floating dtype.
-    pixels: d arrays (*output), one for each spatial axis in the image's order,
-      float32 or float64.
-    kernel: the interpolation. What is not supported is left to `xla.sample`.
-    padding: what lies outside.
-    align_corners: where `padding` reflects.
-    fill: (C,), the value where `padding` says that there is no image.
+    image: see `xla.sample`, and the other arguments too.
+    pixels: see there.
+    kernel: see there. What is not supported is left to `xla.sample`.
+    padding: see there.
+    align_corners: see there.
+    fill: see there.
     implementation: see `sample_grid`.
 
   Returns:

@@ -336,6 +336,17 @@ def test_aliases(alias, name):
   )
 
 
+def test_an_implementation_of_one_s_own_is_called(monkeypatch):
+  def nothing(image, pixels, *_):
+    return jnp.zeros((*pixels[0].shape, image.shape[-1]))
+
+  monkeypatch.setitem(stn.IMPLEMENTATIONS, "nothing", nothing)
+  warped = stn.grid_sample(
+    jnp.ones((2, 2, 1)), jnp.zeros((1, 2)), implementation="nothing"
+  )
+  np.testing.assert_array_equal(warped, 0)
+
+
 @pytest.mark.parametrize("name", stn.IMPLEMENTATIONS)
 def test_every_implementation_gives_the_default_s_values(name):
   if implementations()[name]:
