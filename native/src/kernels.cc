@@ -7,6 +7,22 @@ namespace {
 
 // C is the number of channels if it is 1 to 4, otherwise 0.
 
+// A block, and the weight of every pixel of its points.
+template <int D>
+STN_INLINE void FillWeighted(const Problem& problem, int64_t start,
+                             int32_t begin, int32_t end, Block<D>* block,
+                             float (*weight)[kBlock]) {
+  FillBlock(problem, start, begin, end, block,
+            [&](const Group<D>& group, int i) STN_LAMBDA {
+    ForEach<Block<D>::kPixels>([&](auto pixel) STN_LAMBDA {
+      constexpr int k = decltype(pixel)::value;
+      StoreWide(group.template RowWeight<k / 2>() *
+                    group.axis[D - 1].weight[k % 2],
+                weight[k] + i);
+    });
+  });
+}
+
 // out = sum over k of weight[k] * pixel[k], channel by channel.
 template <int N, typename T>
 STN_INLINE void Combine(const float* weight, const T* const* pixel,
@@ -50,15 +66,7 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
   Block<D> block;
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillBlock(problem, start, 0, size, &block,
-              [&](const Group<D>& group, int i) STN_LAMBDA {
-      ForEach<kPixels>([&](auto pixel) STN_LAMBDA {
-        constexpr int k = decltype(pixel)::value;
-        StoreWide(group.template RowWeight<k / 2>() *
-                      group.axis[D - 1].weight[k % 2],
-                  weight[k] + i);
-      });
-    });
+    FillWeighted(problem, start, 0, size, &block, weight);
     for (int i = 0; i < block.n; ++i) {
       Prefetch<0>(problem, block, i, image);
       T* to = out + (start + i) * channels;
@@ -127,16 +135,15 @@ STN_INLINE void AddSlopes(const W& weight, V first, V second, V* slope) {
   slope[D - 1] += along;
 }
 
-// out (n, D) from the slopes along each axis of pixels.
+// out (n, D) from the coordinates and the slopes along each axis of pixels.
 template <int D>
-STN_INLINE void StoreSlopes(const Problem& problem, const Group<D>& group,
+STN_INLINE void StoreSlopes(const Problem& problem, const Wide* pixel,
                             const Wide* slope, int64_t n, float* out) {
   float along[D][kWide];
   for (int a = 0; a < D; ++a) {
-    const Wide pixel = group.axis[a].pixel;
     // NaN stays NaN. Where the coordinate was clipped, it moves nothing.
-    const WideInt clipped = (pixel == kFar) | (pixel == -kFar);
-    const Wide moved = problem.axis[a].scale * slope[a] + 0.0f * pixel;
+    const WideInt clipped = (pixel[a] == kFar) | (pixel[a] == -kFar);
+    const Wide moved = problem.axis[a].scale * slope[a] + 0.0f * pixel[a];
     StoreWide(Only(~clipped, moved), along[a]);
   }
   if (n > kWide) n = kWide;
@@ -166,13 +173,17 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
         AddSlopes<D, r>(weight, first, second, slope);
       });
       const Wide factor = LoadFirst(ct + i, n);
-      for (int a = 0; a < D; ++a) slope[a] *= factor;
-      StoreSlopes<D>(problem, group, slope, n, out + i * D);
+      Wide pixel[D];
+      for (int a = 0; a < D; ++a) {
+        pixel[a] = group.axis[a].pixel;
+        slope[a] *= factor;
+      }
+      StoreSlopes<D>(problem, pixel, slope, n, out + i * D);
     });
     return;
   }
   Block<D> block;
-  float weights[D][2][kBlock], slopes[D][kBlock], pixels[D][kBlock];
+  float weights[D][2][kBlock], slopes[D][kBlock] = {}, pixels[D][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
     FillBlock(problem, start, 0, size, &block,
               [&](const Group<D>& group, int i) STN_LAMBDA {
@@ -213,15 +224,14 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
         for (int a = 0; a < D; ++a) slopes[a][i] = slope[a];
       }
     }
-    for (int i = 0; i < block.n; ++i) {
+    for (int i = 0; i < block.n; i += kWide) {
+      Wide pixel[D], slope[D];
       for (int a = 0; a < D; ++a) {
-        // NaN stays NaN. Where the coordinate was clipped, it moves nothing.
-        const float pixel = pixels[a][i];
-        const float moved =
-            problem.axis[a].scale * slopes[a][i] + 0.0f * pixel;
-        const bool clipped = (pixel == kFar) | (pixel == -kFar);
-        out[(start + i) * D + (D - 1 - a)] = clipped ? 0.0f : moved;
+        pixel[a] = LoadWide(pixels[a] + i);
+        slope[a] = LoadWide(slopes[a] + i);
       }
+      StoreSlopes<D>(problem, pixel, slope, block.n - i,
+                     out + (start + i) * D);
     }
   }
 }
@@ -260,15 +270,7 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
   Block<D> block;
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillBlock(problem, start, begin, end, &block,
-              [&](const Group<D>& group, int i) STN_LAMBDA {
-      ForEach<kPixels>([&](auto pixel) STN_LAMBDA {
-        constexpr int k = decltype(pixel)::value;
-        StoreWide(group.template RowWeight<k / 2>() *
-                      group.axis[D - 1].weight[k % 2],
-                  weight[k] + i);
-      });
-    });
+    FillWeighted(problem, start, begin, end, &block, weight);
     if (!block.any) continue;
     for (int i = 0; i < block.n; ++i) {
       Prefetch<1>(problem, block, i, image);

@@ -6,7 +6,7 @@
 namespace stn::STN_LEVEL {
 namespace {
 
-// Beyond this every coordinate is outside; `_FAR` of stn/sampling/xla.py.
+// Beyond this every coordinate is outside; `FAR` of stn/sampling/xla.py.
 constexpr float kFar = 1073741824.0f;
 
 // The two pixels of each point that take part along one axis.
@@ -238,8 +238,7 @@ constexpr int kBlock = 128;
 
 template <int D>
 struct Block {
-  static constexpr int kRows = Group<D>::kRows;
-  static constexpr int kPixels = 2 * kRows;
+  static constexpr int kPixels = 2 * Group<D>::kRows;
   int n;     // points
   bool any;  // of them in [begin, end)
   int32_t offset[kPixels][kBlock];

@@ -41,13 +41,12 @@ def sample(
   (*output, *spatial[:-1], C).
 
   Args:
-    image: (*spatial, C), of a floating dtype.
-    pixels: d arrays (*output), one for each spatial axis in the image's order,
-      float32 or float64.
-    kernel: the interpolation.
-    padding: what lies outside.
-    align_corners: where `padding` reflects.
-    fill: (C,), the value where `padding` says that there is no image.
+    image: see `xla.sample`, and the other arguments too.
+    pixels: see there.
+    kernel: see there.
+    padding: see there.
+    align_corners: see there.
+    fill: see there.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
@@ -56,7 +55,7 @@ def sample(
   shape, channels = pixels[0].shape, image.shape[-1]
   weights, totals = [], []
   for pixel, size in zip(pixels, image.shape, strict=False):
-    taps = xla._taps(pixel.ravel(), size, kernel, padding, align_corners)
+    taps = xla.find_taps(pixel.ravel(), size, kernel, padding, align_corners)
     totals.append(_sum([tap.weight for tap in taps]).astype(dtype))
     weights.append(_sum([_weigh(tap, size) for tap in taps]).astype(dtype))
 
@@ -72,7 +71,7 @@ def sample(
   return values.reshape(*shape, channels)
 
 
-def _weigh(tap: xla._Tap, size: int) -> jax.Array:
+def _weigh(tap: xla.Tap, size: int) -> jax.Array:
   """One tap's weight for each pixel of its axis: (P, size)."""
   weight = tap.weight
   if tap.inside is not None:

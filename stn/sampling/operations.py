@@ -7,7 +7,6 @@ derivatives are theirs.
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -63,20 +62,14 @@ def _corners(
   options: Options, spatial: Sequence[int], pixels: Sequence[jax.Array]
 ) -> Iterator[_Corner]:
   axes = [
-    xla._taps(
+    xla.find_taps(
       pixel, size, KERNELS["linear"], options.padding, options.align_corners
     )
     for pixel, size in zip(pixels, spatial, strict=True)
   ]
   for bits in itertools.product((0, 1), repeat=len(axes)):
     taps = [taps[i] for taps, i in zip(axes, bits, strict=True)]
-    index = functools.reduce(
-      lambda i, axis: i * axis[1] + axis[0].index,
-      zip(taps[1:], spatial[1:], strict=True),
-      taps[0].index,
-    )
-    masks = [tap.inside for tap in taps if tap.inside is not None]
-    inside = functools.reduce(operator.and_, masks) if masks else None
+    index, inside = xla.meet(taps, spatial)
     yield _Corner(bits, [tap.weight for tap in taps], index, inside)
 
 
@@ -118,7 +111,7 @@ def pull(options, image, ct, grid):
   # Where `sample` clips a coordinate, it moves nothing. NaN stays NaN.
   moved = [
     jnp.where(
-      jnp.abs(pixel) > xla._FAR, 0, total.astype(pixel.dtype) + 0 * pixel
+      jnp.abs(pixel) > xla.FAR, 0, total.astype(pixel.dtype) + 0 * pixel
     )
     for pixel, total in zip(pixels, totals, strict=True)
   ]

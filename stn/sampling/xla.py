@@ -17,10 +17,10 @@ from stn.sampling.paddings import Padding, Size
 
 # Coordinates beyond this are outside every image: it bounds the arithmetic of
 # infinite and huge ones. A power of two, exact in float32.
-_FAR = 2.0**30
+FAR = 2.0**30
 
 
-class _Tap(NamedTuple):
+class Tap(NamedTuple):
   """One pixel of the support along one axis, for every sample."""
 
   index: jax.Array  # int32, inside the image
@@ -28,15 +28,15 @@ class _Tap(NamedTuple):
   inside: jax.Array | None  # False where there is no image; None: nowhere
 
 
-def _taps(
+def find_taps(
   pixel: jax.Array,
   size: Size,
   kernel: Kernel,
   padding: Padding,
   align_corners: bool,
-) -> list[_Tap]:
+) -> list[Tap]:
   """The pixels along one axis that take part in each sample."""
-  pixel = jnp.clip(pixel, -_FAR, _FAR)
+  pixel = jnp.clip(pixel, -FAR, FAR)
   count = round(2 * kernel.radius)
   first = -((count - 1) // 2)
   base = jnp.round(pixel) if count % 2 else jnp.floor(pixel)
@@ -50,11 +50,30 @@ def _taps(
     index, inside = padding(base + offset, size, align_corners)
     # NaN has no integer: its weight is NaN, so any pixel will do.
     index = jnp.where(jnp.isnan(index), 0, index).astype(jnp.int32)
-    taps.append(_Tap(index, kernel.fn(distance), inside))
+    taps.append(Tap(index, kernel.fn(distance), inside))
   if kernel.normalise:
     total = functools.reduce(operator.add, (tap.weight for tap in taps))
     taps = [tap._replace(weight=tap.weight / total) for tap in taps]
   return taps
+
+
+def meet(
+  taps: Sequence[Tap], sizes: Sequence[int | jax.Array]
+) -> tuple[jax.Array, jax.Array | None]:
+  """The pixel at which one tap of each axis meet.
+
+  Args:
+    taps: one of each axis, in the image's order.
+    sizes: pixels along each, int32 where they are arrays.
+
+  Returns:
+    Its index in the flat image, and whether it is inside, as in `Tap`.
+  """
+  index = taps[0].index
+  for tap, size in zip(taps[1:], sizes[1:], strict=True):
+    index = index * size + tap.index
+  masks = [tap.inside for tap in taps if tap.inside is not None]
+  return index, functools.reduce(operator.and_, masks) if masks else None
 
 
 def sample(
@@ -123,23 +142,21 @@ def sample_flat(
     for size in spatial
   ]
   *outer_axes, inner = [
-    _taps(pixel, size, kernel, padding, align_corners)
+    find_taps(pixel, size, kernel, padding, align_corners)
     for pixel, size in zip(pixels, spatial, strict=True)
   ]
 
-  def row(outer: Sequence[_Tap]) -> jax.Array:
+  def row(outer: Sequence[Tap]) -> jax.Array:
     """The sum over the taps of the last axis, for one tap of each other."""
     total = jnp.zeros((), dtype)
     for tap in inner:
       taps = (*outer, tap)
-      index = taps[0].index
-      for tap_of_axis, size in zip(taps[1:], sizes[1:], strict=True):
-        index = index * size + tap_of_axis.index
+      index, inside = meet(taps, sizes)
       value = flat.at[start + index].get(mode="promise_in_bounds").astype(dtype)
-      masks = [tap.inside for tap in taps if tap.inside is not None]
-      if masks:
-        inside = functools.reduce(operator.and_, masks)[..., None]
-        value = jnp.where(inside, value, jnp.broadcast_to(fill, value.shape))
+      if inside is not None:
+        value = jnp.where(
+          inside[..., None], value, jnp.broadcast_to(fill, value.shape)
+        )
       total += tap.weight[..., None].astype(dtype) * value
     for tap in outer:
       total *= tap.weight[..., None].astype(dtype)
@@ -152,7 +169,7 @@ def sample_flat(
 
 
 def _sum_rows(
-  row: Callable[[Sequence[_Tap]], jax.Array], axes: Sequence[Sequence[_Tap]]
+  row: Callable[[Sequence[Tap]], jax.Array], axes: Sequence[Sequence[Tap]]
 ) -> jax.Array:
   """Sums `row` over every choice of one tap an axis, in a loop.
 
@@ -163,7 +180,7 @@ def _sum_rows(
   ]
   choices = np.indices([len(axis) for axis in axes]).reshape(len(axes), -1).T
 
-  def choose(choice: jax.Array | np.ndarray) -> list[_Tap]:
+  def choose(choice: jax.Array | np.ndarray) -> list[Tap]:
     return [
       jax.tree.map(lambda tap, i=i: tap[i], axis)
       for i, axis in zip(choice, stacked, strict=True)

@@ -145,8 +145,8 @@ def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
     mesh: examples are sharded over its axis "data", the state is replicated.
     num_steps: steps in a call. More than one is for accelerators, where it
       hides the time of a dispatch: the batch then has a first axis of steps.
-      On a CPU a loop of convolutions is about 5 times slower than they are
-      apart (https://github.com/jax-ml/jax/issues/12868).
+      On a CPU a loop of XLA's convolutions is about 5 times slower than they
+      are apart (https://github.com/jax-ml/jax/issues/12868).
 
   Returns:
     The jitted step; it donates the state.
