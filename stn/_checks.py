@@ -6,8 +6,9 @@ traced by jit and are never looked at.
 """
 
 import difflib
+import importlib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex, cast
 
 import jax
@@ -27,6 +28,43 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
       f"`{name}` must be one of {', '.join(map(repr, choices))}; "
       f"got {value!r}.{hint}"
     )
+
+
+def lookup(argument: str, name: object, table: Mapping[str, Any]) -> Any:
+  """Returns the row of a table, or what "module:attribute" names.
+
+  The second form lets a config name a function of the user's own: a table
+  never has to be changed from outside.
+
+  Args:
+    argument: the argument's name, for the error.
+    name: a key of `table`, or "module:attribute" of an importable module.
+    table: the rows that have names of their own.
+
+  Raises:
+    ValueError: if there is no such row, module or attribute.
+
+  Example:
+    >>> lookup("reduce", "math:fsum", {"sum": sum})([0.5, 0.5])
+    1.0
+  """
+  if not isinstance(name, str) or ":" not in name:
+    check_choice(argument, name, table)
+    return table[cast(str, name)]
+  module, _, attribute = name.partition(":")
+  try:
+    return operator.attrgetter(attribute)(importlib.import_module(module))
+  except ModuleNotFoundError as error:
+    if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+      raise  # the module is there, and misses one of its own imports
+    raise ValueError(
+      f"`{argument}` {name!r} must name an importable module before its colon; "
+      f"there is no module {error.name!r} on the Python path."
+    ) from None
+  except AttributeError as error:
+    raise ValueError(
+      f"`{argument}` {name!r} cannot be used: {error}."
+    ) from None
 
 
 def check_shape(
