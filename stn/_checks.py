@@ -7,8 +7,9 @@ traced by jit and are never looked at.
 
 import difflib
 import importlib
+import inspect
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, SupportsIndex, cast
 
 import jax
@@ -65,6 +66,29 @@ def lookup(argument: str, name: object, table: Mapping[str, Any]) -> Any:
     raise ValueError(
       f"`{argument}` {name!r} cannot be used: {error}."
     ) from None
+
+
+def check_options(
+  argument: str, function: Callable[..., Any], options: Iterable[str]
+) -> None:
+  """Raises ValueError if `function` has no keyword of the name of an option.
+
+  Args:
+    argument: what the options belong to, for the error.
+    function: what they will be given to.
+    options: their names.
+  """
+  parameters = inspect.signature(function).parameters.values()
+  if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    return
+  known = [
+    p.name
+    for p in parameters
+    if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    and p.default is not p.empty
+  ]
+  for name in options:
+    check_choice(f"option of {argument}", name, known)
 
 
 def check_shape(

@@ -1,126 +1,169 @@
-"""Metrics as masked sums, divided at the end.
+"""Metrics as masked sums of numbers per example, divided at the end.
 
 Sums add up over batches, devices and processes, so the result is exact on a
 last, partial batch and does not depend on how examples were grouped.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Shaped
+
+# The normal distribution's two-sided 95 %.
+_Z95 = 1.959964
 
 
-def cross_entropy(
-  logits: Float[jax.Array, "n classes"], labels: Int[jax.Array, " n"]
-) -> Float[jax.Array, " n"]:
-  """Softmax cross-entropy of each example, in nats.
-
-  Args:
-    logits: (N, classes).
-    labels: (N,), in [0, classes).
-
-  Returns:
-    (N,) of the dtype of `logits`.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4)
-    Array([1.3863], dtype=float32)
-  """
-  log_probs = jax.nn.log_softmax(logits)
-  return -jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
-
-
-def classification_sums(
-  logits: Float[jax.Array, "n classes"],
-  labels: Int[jax.Array, " n"],
+def sum_examples(
+  values: Mapping[str, Shaped[jax.Array, " n"]],
   mask: Bool[jax.Array, " n"] | None = None,
 ) -> dict[str, jax.Array]:
-  """Sums over a batch from which `summarise` makes metrics.
+  """Sums numbers per example over a batch.
 
   Args:
-    logits: (N, classes).
-    labels: (N,).
+    values: name -> (N,), booleans or floats.
     mask: (N,), False for examples that do not count; None: all do.
 
   Returns:
-    "loss", "errors" and "count", scalars; "class_count" and "class_correct",
-    (classes,). All float32.
+    The sum of each, and "count", scalars of float32. What is masked may be NaN.
 
   Example:
-    >>> import jax.numpy as jnp
-    >>> sums = classification_sums(jnp.eye(3), jnp.array([0, 1, 0]))
-    >>> float(sums["errors"]), float(sums["count"])
-    (1.0, 3.0)
+    >>> sums = sum_examples({"error": jnp.array([True, False, True])})
+    >>> float(sums["error"]), float(sums["count"])
+    (2.0, 3.0)
   """
-  weight = jnp.ones(labels.shape) if mask is None else mask.astype(jnp.float32)
-  correct = weight * (logits.argmax(axis=-1) == labels)
-  one_hot = jax.nn.one_hot(labels, logits.shape[-1])
-  losses = cross_entropy(logits, labels).astype(jnp.float32)
+  size = len(next(iter(values.values())))
+  mask = jnp.ones(size, bool) if mask is None else mask
   return {
-    "loss": jnp.where(weight > 0, losses, 0).sum(),
-    "errors": (weight - correct).sum(),
-    "count": weight.sum(),
-    "class_count": (one_hot * weight[:, None]).sum(axis=0),
-    "class_correct": (one_hot * correct[:, None]).sum(axis=0),
+    name: jnp.where(mask, value.astype(jnp.float32), 0).sum()
+    for name, value in {"count": mask, **values}.items()
   }
 
 
-def error_interval(
-  errors: int | float, count: int | float
-) -> tuple[float, float]:
-  """The 95 % Wilson score interval of an error rate.
+def sum_groups(
+  values: Shaped[jax.Array, " n"],
+  groups: Int[jax.Array, " n"],
+  num_groups: int,
+  mask: Bool[jax.Array, " n"] | None = None,
+) -> dict[str, jax.Array]:
+  """Sums numbers per example within each group, such as a class.
 
   Args:
-    errors: number of errors.
+    values: (N,), booleans or floats.
+    groups: (N,), in [0, num_groups).
+    num_groups: how many there are.
+    mask: (N,), False for examples that do not count; None: all do.
+
+  Returns:
+    "sum" and "count", (num_groups,), float32.
+
+  Example:
+    >>> sums = sum_groups(jnp.array([1., 0., 1.]), jnp.array([0, 0, 2]), 3)
+    >>> sums["sum"].tolist(), sums["count"].tolist()
+    ([1.0, 0.0, 1.0], [2.0, 0.0, 1.0])
+  """
+  mask = jnp.ones(len(values), bool) if mask is None else mask
+  member = jax.nn.one_hot(groups, num_groups) * mask[:, None]
+  values = jnp.where(mask, values.astype(jnp.float32), 0)
+  return {
+    "sum": (member * values[:, None]).sum(axis=0),
+    "count": member.sum(axis=0),
+  }
+
+
+def rate_interval(
+  events: int | float, count: int | float
+) -> tuple[float, float]:
+  """The 95 % Wilson score interval of a rate.
+
+  Args:
+    events: how many of the examples it holds for.
     count: number of examples, 1 or more.
 
   Returns:
     The bounds, as fractions in [0, 1].
 
   Example:
-    >>> [round(bound, 4) for bound in error_interval(120, 10_000)]
+    >>> [round(bound, 4) for bound in rate_interval(120, 10_000)]
     [0.01, 0.0143]
   """
-  z = 1.959964
-  rate = errors / count
+  z, rate = _Z95, events / count
   centre = rate + z**2 / (2 * count)
   half = z * math.sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2)
   scale = 1 + z**2 / count
   return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def summarise(sums: Mapping[str, Any]) -> dict:
-  """Divides the sums of `classification_sums`, added over batches.
+def mean_interval(
+  total: float, squares: float, count: int | float
+) -> tuple[float, float]:
+  """The 95 % interval of a mean, by the normal distribution.
 
   Args:
-    sums: the sums, as arrays or numbers.
+    total: the sum of the numbers.
+    squares: the sum of their squares.
+    count: how many there are, 1 or more.
 
   Returns:
-    "error" and its 95 % interval "error_ci95", as fractions; "loss", the mean
-    in nats; "per_class_accuracy", None for a class without examples;
-    "samples". Plain Python numbers, ready for JSON.
+    The bounds.
 
   Example:
-    >>> import jax.numpy as jnp
-    >>> sums = classification_sums(jnp.eye(3), jnp.array([0, 1, 0]))
-    >>> summarise(sums)["per_class_accuracy"]
-    [0.5, 1.0, None]
+    >>> [round(bound, 3) for bound in mean_interval(50., 50., 100.)]
+    [0.402, 0.598]
   """
-  errors, count = float(sums["errors"]), float(sums["count"])
-  classes = zip(
-    np.asarray(sums["class_correct"]).tolist(),
-    np.asarray(sums["class_count"]).tolist(),
-    strict=True,
+  mean = total / count
+  variance = max(squares / count - mean**2, 0.0) / max(count - 1, 1)
+  half = _Z95 * math.sqrt(variance)
+  return mean - half, mean + half
+
+
+def summarise(
+  sums: Mapping[str, Any], names: Sequence[str], rates: Sequence[str] = ()
+) -> dict[str, Any]:
+  """Divides sums of `sum_examples`, added over batches.
+
+  Args:
+    sums: the sums as numbers, of every name and of its square as
+      "<name>_square" unless it is a rate; and "count".
+    names: what to report.
+    rates: those that are sums of booleans.
+
+  Returns:
+    For each name its mean and, as "<name>_ci95", the 95 % interval; "samples".
+    Plain Python numbers, ready for JSON.
+
+  Example:
+    >>> summary = summarise({"count": 100, "error": 1}, ["error"], ["error"])
+    >>> summary["error"], summary["samples"]
+    (0.01, 100)
+  """
+  count = float(sums["count"])
+  result: dict[str, Any] = {}
+  for name in names:
+    total = float(sums[name])
+    result[name] = total / count
+    if name in rates:
+      interval = rate_interval(total, count)
+    else:
+      interval = mean_interval(total, float(sums[f"{name}_square"]), count)
+    result[f"{name}_ci95"] = list(interval)
+  return result | {"samples": round(count)}
+
+
+def divide_groups(sums: Mapping[str, Any]) -> list[float | None]:
+  """Divides sums of `sum_groups`, added over batches.
+
+  Returns:
+    The mean of each group; None for one without examples.
+
+  Example:
+    >>> divide_groups({"sum": [1., 0.], "count": [2., 0.]})
+    [0.5, None]
+  """
+  totals, counts = (
+    np.asarray(sums[name]).tolist() for name in ("sum", "count")
   )
-  return {
-    "error": errors / count,
-    "error_ci95": list(error_interval(errors, count)),
-    "loss": float(sums["loss"]) / count,
-    "per_class_accuracy": [c / n if n else None for c, n in classes],
-    "samples": round(count),
-  }
+  return [s / n if n else None for s, n in zip(totals, counts, strict=True)]

@@ -1,0 +1,72 @@
+"""One label for each image."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from stn.tasks.base import Caption, Spec, Task
+
+
+def cross_entropy(
+  logits: Float[jax.Array, "*n classes"], labels: Int[jax.Array, "*n"]
+) -> Float[jax.Array, "*n"]:
+  """Softmax cross-entropy, in nats.
+
+  Args:
+    logits: (*n, classes).
+    labels: (*n,), in [0, classes).
+
+  Returns:
+    (*n,), float32.
+
+  Example:
+    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4)
+    Array([1.3863], dtype=float32)
+  """
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  return -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+
+
+def _head(spec: Spec) -> tuple[int, ...]:
+  if spec.num_classes < 2:
+    raise ValueError(
+      "`task` classification needs a data set of 2 or more classes; got "
+      f"{spec.num_classes}."
+    )
+  return (spec.num_classes,)
+
+
+def _is_wrong(outputs, batch):
+  return outputs.argmax(axis=-1) != batch["label"]
+
+
+def _answer(outputs, batch):
+  answers = np.argmax(outputs, axis=-1)
+  return [
+    Caption(
+      f"{answer} ✓" if answer == label else f"{answer} ✗ ({label})",
+      bool(answer == label),
+    )
+    for answer, label in zip(answers, np.asarray(batch["label"]), strict=True)
+  ]
+
+
+def classification() -> Task:
+  """The class of an image: "label" int32 (N,); outputs are logits (N, classes).
+
+  The loss is softmax cross-entropy in nats, the metric "error", the share of
+  examples whose largest logit is not their label's.
+
+  Example:
+    >>> classification().head(Spec({}, 10))
+    (10,)
+  """
+  return Task(
+    head=_head,
+    loss=lambda outputs, batch: cross_entropy(outputs, batch["label"]),
+    metrics={"error": _is_wrong},
+    monitor="error",
+    group=lambda batch: batch["label"],
+    answer=_answer,
+  )
