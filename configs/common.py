@@ -81,7 +81,9 @@ def get_base() -> ConfigDict:
   model.localisation = ""  # its network: "" is the model's own; fc, conv, ...
   model.output_size = ()  # of the spatial transformer; (): that of its input
   model.num_transformers = 1  # in parallel
+  model.localisation_options = ConfigDict()
   model.iterations = 1  # warps that are composed, see stn.models
+  model.initial_theta = ()  # at the start of the training; (): the identity
   model.method = "linear"  # of interpolation
   model.padding_mode = "zeros"  # what lies outside
   model.gradient = "exact"  # of the sampler, with respect to the grid

@@ -1,8 +1,8 @@
-"""Distorted MNIST: the paper's Table 1.
+r"""Distorted MNIST: the paper's Table 1.
 
-    python train.py --config=configs/mnist.py:distortion=r,model=st_cnn \\
+    python train.py --config=configs/mnist.py:distortion=r,model=st_cnn \
         --config.data.data_dir=DIR --workdir=runs/r_st_cnn
-    python train.py --config=configs/mnist.py:distortion=tc,data=mnist_5k \\
+    python train.py --config=configs/mnist.py:distortion=tc,data=mnist_5k \
         --workdir=runs/tc                   # needs no data folder
 
 Section 4.1 and appendix A.4. `distortion` is r, rts, p, e, t or tc; what each

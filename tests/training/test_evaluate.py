@@ -1,52 +1,67 @@
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stn import metrics
-from stn.data import DISTORTIONS, Dataset, evaluation_batches, get_distortion
-from stn.evaluate import draw_test_images, evaluate, make_eval_step
+from stn.data import ArraySource, evaluation_batches
+from stn.data.distortions import on_image, rotate
+from stn.tasks import make_task
+from stn.training.evaluate import (
+  evaluate,
+  make_eval_step,
+  prepare_test_batch,
+)
 
 SIZE = 23
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
-draw = jax.jit(draw_test_images, static_argnames="distort")
-DATA = Dataset(
-  RNG.integers(0, 256, (SIZE, 28, 28, 1), dtype=np.uint8),
-  RNG.integers(0, 3, SIZE, dtype=np.int32),
+DATA = ArraySource(
+  {
+    "image": RNG.random((SIZE, 8, 8, 1), np.float32),
+    "label": RNG.integers(0, 3, SIZE, dtype=np.int32),
+  },
   3,
 )
-PARAMS = jnp.asarray(RNG.normal(size=(28 * 28, 15)) / 28, jnp.float32)
+PARAMS = jnp.asarray(RNG.normal(size=(64, 15)) / 8, jnp.float32)
+TASK = make_task("classification")
+turn = on_image(rotate)
 
 
-def apply(params, images):
-  """A linear model: 3 logits, and theta of 2 transformers of 6 parameters."""
+def apply(params, model_state, images, key, train):
+  """A linear network: 3 logits, and theta of 2 transformers in parallel."""
+  assert not train
   outputs = images.reshape(len(images), -1) @ params
-  return outputs[:, :3], {"theta": 3 + outputs[:, 3:].reshape(-1, 2, 6)}
+  theta = 3 + outputs[:, 3:].reshape(-1, 2, 6)
+  warps = {"first": SimpleNamespace(theta=theta)}
+  return outputs[:, :3], {"warps": warps}, model_state
 
 
 def batches(size):
-  for batch in evaluation_batches(DATA, size):
+  for batch in evaluation_batches(DATA, size, 0):
     yield jax.tree.map(jnp.asarray, batch)
+
+
+def run(size, apply=apply, groups=3):
+  step = jax.jit(make_eval_step(TASK, apply, turn, KEY, groups))
+  return evaluate(step, PARAMS, {}, batches(size), TASK)
 
 
 @pytest.fixture(scope="module")
 def results():
   """By batch size, on a rotated test set."""
-  step = jax.jit(make_eval_step(apply, get_distortion("r"), KEY))
-  return {n: evaluate(step, PARAMS, batches(n)) for n in (SIZE, 1, 8, 40)}
+  return {n: run(n) for n in (SIZE, 1, 8, 40)}
 
 
 @pytest.fixture(scope="module")
 def whole():
-  """Logits and theta of all examples at once."""
-  images = draw(
-    KEY, jnp.asarray(DATA.images), jnp.arange(SIZE), get_distortion("r")
-  )
-  logits, aux = apply(PARAMS, images)
-  return logits, np.asarray(aux["theta"], np.float64)
+  """Outputs and theta of all examples at once."""
+  [batch] = batches(SIZE)
+  prepared = jax.jit(lambda b: prepare_test_batch(KEY, b, turn))(batch)
+  outputs, aux, _ = apply(PARAMS, {}, prepared["image"], KEY, False)
+  return outputs, np.asarray(aux["warps"]["first"].theta, np.float64)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 40])
@@ -54,23 +69,29 @@ def test_the_result_does_not_depend_on_the_batch_size(results, batch_size):
   """8 leaves a partial last batch, 40 fills up the only one."""
   one, other = results[SIZE], results[batch_size]
   assert jax.tree.structure(one) == jax.tree.structure(other)
-  for name in ("error", "error_ci95", "samples", "per_class_accuracy"):
+  for name in ("error", "error_ci95", "samples", "error_by_class"):
     assert other[name] == one[name]
   np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
-  for name, value in one["theta"].items():
-    np.testing.assert_allclose(other["theta"][name], value, rtol=1e-4)
+  for name, value in one["theta"]["first"].items():
+    np.testing.assert_allclose(other["theta"]["first"][name], value, rtol=1e-4)
 
 
 def test_metrics_are_those_of_all_examples(results, whole):
-  logits, _ = whole
-  sums = metrics.classification_sums(logits, jnp.asarray(DATA.labels))
-  expected = metrics.summarise(sums)
-  assert 0 < expected["error"] < 1
+  outputs, _ = whole
+  labels = DATA.labels
+  wrong = np.argmax(outputs, axis=1) != labels
+  assert 0 < wrong.mean() < 1
+  losses = TASK.loss(outputs, {"label": jnp.asarray(labels)})
   for batch_size in (8, SIZE):
     result = results[batch_size]
     assert result["samples"] == SIZE
-    assert result["error"] == expected["error"]
-    np.testing.assert_allclose(result["loss"], expected["loss"], rtol=1e-5)
+    assert result["error"] == wrong.mean()
+    np.testing.assert_allclose(result["loss"], np.mean(losses), rtol=1e-5)
+    np.testing.assert_allclose(
+      result["error_by_class"],
+      [wrong[labels == label].mean() for label in range(3)],
+      rtol=1e-6,
+    )
 
 
 def test_theta_statistics_are_numpy_s(results, whole):
@@ -81,12 +102,11 @@ def test_theta_statistics_are_numpy_s(results, whole):
     "min": theta.min(axis=0),
     "max": theta.max(axis=0),
   }
-  assert results[8]["theta"].keys() == expected.keys()
+  got = results[8]["theta"]["first"]
+  assert got.keys() == expected.keys()
   for name, value in expected.items():
     assert value.shape == (2, 6)
-    np.testing.assert_allclose(
-      results[8]["theta"][name], value, rtol=1e-4, err_msg=name
-    )
+    np.testing.assert_allclose(got[name], value, rtol=1e-4, err_msg=name)
 
 
 def test_results_are_ready_for_json(results):
@@ -94,52 +114,52 @@ def test_results_are_ready_for_json(results):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_no_transformer_no_theta():
-  step = make_eval_step(
-    lambda params, images: (apply(params, images)[0], {}),
-    get_distortion("none"),
-    KEY,
-  )
-  result = evaluate(jax.jit(step), PARAMS, batches(SIZE))
+def test_what_is_not_there_is_not_reported():
+  def plain(params, model_state, images, key, train):
+    outputs, _, _ = apply(params, model_state, images, key, train)
+    return outputs, {"warps": {}}, model_state
+
+  result = run(SIZE, plain, groups=0)
   assert "theta" not in result
+  assert "error_by_class" not in result
 
 
 def test_the_std_of_a_constant_theta_is_zero_not_nan():
-  def constant(params, images):
-    logits, aux = apply(params, images)
-    return logits, {"theta": jnp.full_like(aux["theta"], 0.1)}
+  def constant(params, model_state, images, key, train):
+    theta = jnp.full((len(images), 1, 6), 0.1)
+    warps = {"st": SimpleNamespace(theta=theta)}
+    return jnp.zeros((len(images), 3)), {"warps": warps}, model_state
 
-  step = make_eval_step(constant, get_distortion("none"), KEY)
-  result = evaluate(jax.jit(step), PARAMS, batches(8))
-  np.testing.assert_allclose(result["theta"]["std"], 0, atol=1e-4)
-  np.testing.assert_allclose(result["theta"]["mean"], 0.1, rtol=1e-6)
+  theta = run(8, constant)["theta"]["st"]
+  np.testing.assert_allclose(theta["std"], 0, atol=1e-4)
+  np.testing.assert_allclose(theta["mean"], 0.1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", DISTORTIONS)
-def test_a_test_image_depends_on_the_key_and_its_place_alone(name):
+def test_a_test_example_depends_on_the_key_and_its_place_alone():
   """Not on who else is in the batch."""
+  [batch] = batches(SIZE)
 
-  def take(key, places):
-    images = jnp.asarray(DATA.images[places])
-    return draw(key, images, jnp.asarray(places), DISTORTIONS[name])
+  def prepare(key, places):
+    some = {name: value[places] for name, value in batch.items()}
+    return prepare_test_batch(key, some, turn)["image"]
 
-  together = take(KEY, np.arange(8))
+  together = prepare(KEY, np.arange(8))
   places = np.array([6, 2, 2])
-  apart = take(KEY, places)
-  np.testing.assert_allclose(apart, together[places], atol=1e-6)
-  np.testing.assert_array_equal(take(KEY, np.arange(8)), together)
-  other = take(jax.random.key(6), np.arange(8))
-  if name == "none":
-    expected = DATA.images[:8] / np.float32(255)
-    np.testing.assert_allclose(together, expected, rtol=1e-6)
-    np.testing.assert_array_equal(other, together)
-  else:
-    assert np.abs(other - together).mean(axis=(1, 2, 3)).min() > 0.01
+  np.testing.assert_allclose(prepare(KEY, places), together[places], atol=1e-6)
+  other = prepare(jax.random.key(6), np.arange(8))
+  assert np.abs(other - together).mean(axis=(1, 2, 3)).min() > 0.01
 
 
 def test_places_get_draws_of_their_own():
-  image = jnp.asarray(DATA.images[:1])
-  images = draw(
-    KEY, jnp.tile(image, (4, 1, 1, 1)), jnp.arange(4), get_distortion("r")
-  )
+  batch = {
+    "image": jnp.tile(DATA.read(np.arange(1), None)["image"], (4, 1, 1, 1)),
+    "index": jnp.arange(4),
+  }
+  images = prepare_test_batch(KEY, batch, turn)["image"]
   assert np.abs(images[1:] - images[:1]).mean(axis=(1, 2, 3)).min() > 0.01
+
+
+def test_no_batches_are_refused():
+  step = make_eval_step(TASK, apply, turn, KEY)
+  with pytest.raises(ValueError, match="at least one batch; got none"):
+    evaluate(step, PARAMS, {}, [], TASK)
