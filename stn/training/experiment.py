@@ -259,7 +259,7 @@ class Experiment:
     config = self.config.data
     threads = config.num_threads
     if threads < 0:
-      threads = 0 if config.in_memory else len(data.available_cores())
+      threads = 0 if config.in_memory else data.available_cores()
     for batch, count in data.prefetch(
       lambda call: (self.train_batch(*call), call[1]),
       calls,
