@@ -110,14 +110,15 @@ def get_base() -> ConfigDict:
   return config
 
 
-def set_data(config: ConfigDict, name: str) -> None:
+def set_data(config: ConfigDict, name: str, small_epochs: float = 30.0) -> None:
   """Sets the digits to train on, and how much of them to hold out.
 
   Args:
     config: to change.
-    name: "mnist": 55,000 train, 5,000 of train hold out to choose the
+    name: "mnist": 55,000 train, 5,000 of train held out to choose the
       checkpoint, 10,000 test. "mnist_5k": the embedded 4,000 train and 1,000
       test; the last checkpoint is tested.
+    small_epochs: length of the training on "mnist_5k".
 
   Raises:
     ValueError: if the name is another one.
@@ -128,7 +129,7 @@ def set_data(config: ConfigDict, name: str) -> None:
   config.data.validation_size = 5000 if name == "mnist" else 0
   config.log_every = 100
   config.eval_every = 1000 if name == "mnist" else 250
-  config.num_epochs = 15.0 if name == "mnist" else 30.0
+  config.num_epochs = 15.0 if name == "mnist" else small_epochs
 
 
 def set_recipe(config: ConfigDict, name: str) -> None:
