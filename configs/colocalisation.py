@@ -39,7 +39,6 @@ def get_config(arg: str = ""):
   config.model.name = "colocaliser"
   config.model.transform = "attention"
   config.model.output_size = (28, 28)
-  config.model.initial_theta = (0.5, 0.0, 0.0)
   config.optim.localisation_lr = 1.0
   config.eval_every = 250
   common.set_recipe(config, args["recipe"])

@@ -85,16 +85,21 @@ _on_features = functools.partial(
 )
 
 
+def _localisation(default: _Make, options: Options) -> nn.Module:
+  make = default
+  if options.localisation == "shared":
+    make = _on_features
+  elif options.localisation:
+    make = lookup("model.localisation", options.localisation, LOCALISATIONS)
+  more = options.localisation_options
+  check_options("model.localisation", make, more)
+  return make(dtype=_DTYPES[options.dtype], **more)
+
+
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   get_transform(options.transform, ndim=ndim)  # fails before `init` does
-  if options.localisation == "shared":
-    localisation = _on_features
-  elif options.localisation:
-    localisation = lookup(
-      "model.localisation", options.localisation, LOCALISATIONS
-    )
   return SpatialTransformer(
-    localisation(dtype=_DTYPES[options.dtype], **options.localisation_options),
+    _localisation(localisation, options),
     transform=options.transform,
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
@@ -130,8 +135,14 @@ def _st_projection(head: Sequence[int], options: Options):
 
 def _colocaliser(head: Sequence[int], options: Options):
   del head  # it ends in codes, whatever the data
-  widths = {"features": tuple(options.features)} if options.features else {}
-  return Colocaliser(_transformer(StridedLocalisation, options), **widths)
+  sizes = {"features": options.features, "crop_size": options.output_size}
+  return Colocaliser(
+    _localisation(StridedLocalisation, options),
+    padding_mode=options.padding_mode,
+    method=options.method,
+    gradient=options.gradient,
+    **{name: tuple(size) for name, size in sizes.items() if size},
+  )
 
 
 MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {

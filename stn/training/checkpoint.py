@@ -28,20 +28,17 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def _without_echoes() -> Iterator[None]:
-  """Silences what orbax's other readers say after the first has failed.
+  """Silences what orbax's other readers report after the first has failed.
 
   Each array is read by a coroutine of its own; those that nobody waits for any
-  more report, at length, to asyncio's logger and at their collection.
+  more report, at length, to asyncio's logger and when they are collected.
   """
   asyncio_logger = logging.getLogger("asyncio")
   level, hook = asyncio_logger.level, sys.unraisablehook
   asyncio_logger.setLevel(logging.CRITICAL)
+  sys.unraisablehook = lambda _: None
   try:
     yield
-  except Exception:
-    sys.unraisablehook = lambda _: None
-    gc.collect()
-    raise
   finally:
     asyncio_logger.setLevel(level)
     sys.unraisablehook = hook
@@ -313,13 +310,15 @@ class CheckpointStore:
     parts = {
       name: ocp.args.StandardRestore(part) for name, part in wanted.items()
     }
-    try:
-      with _without_echoes():
+    with _without_echoes():
+      try:
         return dict(
           self._manager.restore(step, args=ocp.args.Composite(**parts))
         )
-    except Exception as error:
-      raise self._read_error(step, error) from error
+      except Exception as error:
+        failure = self._read_error(step, error)
+      gc.collect()  # the readers, which the error held
+    raise failure
 
   def _read_error(self, step: int, error: Exception) -> CheckpointError:
     cause = error.__cause__ or error

@@ -130,7 +130,7 @@ def make_eval_step(
   return eval_step
 
 
-def _combine(path: tuple, total: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _combine(path: tuple, total: Any, value: Any) -> Any:
   name = path[-1].key if path[0].key == "theta" else "sum"
   return {"min": np.minimum, "max": np.maximum}.get(name, np.add)(total, value)
 

@@ -87,7 +87,7 @@ class Experiment:
       if config[name] < 1:
         raise ValueError(f"`{name}` must be 1 or more; got {config[name]}.")
     # Fails on a wrong name before the data is read.
-    task = make_task(**config.task)
+    task = make_task(**config.task.to_dict())
     optim.make_optimizer(config.optim, 3)
     data_config = config.data.copy_and_resolve_references()
     if data_dir is not None:
@@ -98,7 +98,7 @@ class Experiment:
     source = data.load_split(data_config, split)
     example = jax.eval_shape(prepare, jax.random.key(0), dict(source.spec))
     spec = Spec(example, source.num_classes)
-    module = models.create_model(head=task.head(spec), **config.model)
+    module = models.create_model(head=task.head(spec), **config.model.to_dict())
     experiment = cls(
       config=config,
       mesh=mesh,

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stn.data import ArraySource, evaluation_batches
-from stn.data.distortions import on_image, rotate
+from stn.data import ArraySource, evaluation_batches, on_image
+from stn.data.distortions import rotate
 from stn.tasks import make_task
 from stn.training.evaluate import (
   evaluate,
@@ -152,7 +152,7 @@ def test_a_test_example_depends_on_the_key_and_its_place_alone():
 
 def test_places_get_draws_of_their_own():
   batch = {
-    "image": jnp.tile(DATA.read(np.arange(1), None)["image"], (4, 1, 1, 1)),
+    "image": jnp.tile(DATA.arrays["image"][:1], (4, 1, 1, 1)),
     "index": jnp.arange(4),
   }
   images = prepare_test_batch(KEY, batch, turn)["image"]

@@ -192,7 +192,7 @@ def test_another_config_changes_nothing(config, reference):
     ("task.name", "classify", "`task.name` must be one of 'classification'"),
     ("model.name", "stcnn", "`model.name` .*Did you mean 'st_cnn'"),
     ("model.transform", "afine", "`transform` .*Did you mean 'affine'"),
-    ("model.dtype", "float16", "`dtype` .*'bfloat16', 'float32'"),
+    ("model.dtype", "float16", "`model.dtype` .*'bfloat16', 'float32'"),
     ("optim.name", "adam", "`optim.name` .*'adamw', 'sgd'"),
     ("log_every", 0, "`log_every` must be 1 or more; got 0"),
   ],
