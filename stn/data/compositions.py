@@ -17,7 +17,7 @@ from stn.data.sources import Batch, Source, generator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pairs:
+class Pairs(Source):
   """Two images as the channels of one, labelled by the sum: MNIST addition.
 
   The paper's section 4.2 and appendix A.2. Each example of `source` gets a
@@ -74,7 +74,7 @@ class Pairs:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clutter:
+class Clutter(Source):
   """Each example with random patches of other images: the field "clutter".
 
   Where they go is the matter of a distortion.

@@ -92,12 +92,12 @@ def place(
     canvas's, in pixels.
   """
   size = image.shape[:2]
-  canvas = tuple(canvas or size)
+  height, width = canvas = canvas or (size[0], size[1])
   angle_key, scale_key, shift_key = jax.random.split(key, 3)
   limit = math.radians(angle)
   factor = uniform(scale_key, scale)
   frame = jnp.array(size[::-1]) * (factor if keep_whole else 1.0)
-  room = jnp.maximum(jnp.array(canvas[::-1]) - frame, 0) / 2
+  room = jnp.maximum(jnp.array([width, height]) - frame, 0) / 2
   shift = jax.random.uniform(shift_key, (2,), minval=-room, maxval=room)
   theta = similarity_theta(
     uniform(angle_key, (-limit, limit)),

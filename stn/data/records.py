@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import PIL.Image
 
-from stn.data.sources import ArraySource, Batch, generator
+from stn.data.sources import ArraySource, Batch, Source, generator
 
 # (generator, image) -> image, of any size: before it is resized.
 Augmentation = Callable[[np.random.Generator, PIL.Image.Image], PIL.Image.Image]
@@ -59,7 +59,8 @@ def crop_flip(
   ratio = np.exp(rng.uniform(*np.log(aspect)))
   w = min(width, max(1, round((size * ratio) ** 0.5)))
   h = min(height, max(1, round((size / ratio) ** 0.5)))
-  left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
+  left = int(rng.integers(width - w + 1))
+  top = int(rng.integers(height - h + 1))
   image = image.crop((left, top, left + w, top + h))
   if rng.random() < 0.5:
     image = image.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
@@ -73,7 +74,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RecordSource:
+class RecordSource(Source):
   """A split whose images are decoded when they are asked for.
 
   Attributes:
@@ -123,13 +124,13 @@ class RecordSource:
   def _decode(self, data: bytes, key: np.ndarray) -> np.ndarray:
     """One image, uint8 (H, W, C)."""
     image = PIL.Image.open(io.BytesIO(data))
-    if self.image_size and self.augment is keep:
-      image.draft(None, self.image_size[::-1])  # JPEGs are decoded smaller
+    size = cast(tuple[int, int], tuple(self.image_size[::-1]))
+    if size and self.augment is keep:
+      image.draft(None, size)  # JPEGs are decoded smaller
     image = image.convert("L" if self.channels == 1 else "RGB")
     if self.augment is not keep:
       image = self.augment(generator(key), image)
-    if self.image_size and image.size != tuple(self.image_size[::-1]):
-      size = cast(tuple[int, int], tuple(self.image_size[::-1]))
+    if size and image.size != size:
       image = image.resize(size, PIL.Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).reshape(*image.size[::-1], -1)
 

@@ -4,9 +4,9 @@ A source is one split of a data set. Which examples make up a batch is decided
 elsewhere (`stn.data.pipeline`): a source only reads those it is asked for.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,8 +14,7 @@ import numpy as np
 Batch = dict[str, np.ndarray]
 
 
-@runtime_checkable
-class Source(Protocol):
+class Source(abc.ABC):
   """A split of a data set, read example by example on the host.
 
   Attributes:
@@ -25,29 +24,19 @@ class Source(Protocol):
       without decoding images.
   """
 
-  @property
-  def num_classes(self) -> int:
-    """See the class."""
-    ...
+  num_classes: int
+  spec: Mapping[str, jax.ShapeDtypeStruct]
+  labels: np.ndarray
 
-  @property
-  def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-    """See the class."""
-    ...
-
-  @property
-  def labels(self) -> np.ndarray:
-    """See the class."""
-    ...
-
+  @abc.abstractmethod
   def __len__(self) -> int:
     """Number of examples."""
-    ...
 
+  @abc.abstractmethod
   def take(self, indices: np.ndarray) -> "Source":
     """The examples at `indices`, in that order, as a source."""
-    ...
 
+  @abc.abstractmethod
   def read(self, indices: np.ndarray, keys: np.ndarray) -> Batch:
     """Reads examples.
 
@@ -59,7 +48,6 @@ class Source(Protocol):
     Returns:
       The fields of `spec`, each with a leading axis of n.
     """
-    ...
 
 
 def generator(key: np.ndarray) -> np.random.Generator:
@@ -80,7 +68,7 @@ def generator(key: np.ndarray) -> np.random.Generator:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ArraySource:
+class ArraySource(Source):
   """A split in memory.
 
   Attributes:

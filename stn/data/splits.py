@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -106,7 +106,9 @@ class _Joined:
 
 
 def _in_memory(source: Source) -> ArraySource:
-  return source.in_memory() if isinstance(source, RecordSource) else source  # type: ignore[return-value]
+  if isinstance(source, RecordSource):
+    return source.in_memory()
+  return cast(ArraySource, source)
 
 
 def _resplit(config: Any, split: str) -> Source:

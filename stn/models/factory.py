@@ -126,22 +126,23 @@ def _projection(head: Sequence[int], options: Options):
 
 
 def _st_projection(head: Sequence[int], options: Options):
-  localisation = functools.partial(
-    StridedLocalisation, (8, 16), kernel_size=5, stride=2, pool=1, units=(20,)
-  )
+  localisation = functools.partial(FCLocalisation, (64, 32), downsample=4)
   transformer = _transformer(localisation, options, ndim=3)
   return Projection(_classifier(CNN, head, options), transformer)
 
 
 def _colocaliser(head: Sequence[int], options: Options):
   del head  # it ends in codes, whatever the data
-  sizes = {"features": options.features, "crop_size": options.output_size}
+  sizes: Any = {
+    "features": options.features,
+    "crop_size": options.output_size,
+  }
   return Colocaliser(
     _localisation(StridedLocalisation, options),
     padding_mode=options.padding_mode,
     method=options.method,
     gradient=options.gradient,
-    **{name: tuple(size) for name, size in sizes.items() if size},
+    **{name: size for name, size in sizes.items() if size},
   )
 
 

@@ -9,7 +9,7 @@ slices.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -197,6 +197,42 @@ class Head(nn.Module):
     return x.reshape(-1, *self.shape)
 
 
+def _pool(
+  combine: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, size: int
+) -> jax.Array:
+  """Combines blocks of `size` pixels per axis: strided slices, axis by axis."""
+  for axis in range(1, x.ndim - 1):
+    stop = x.shape[axis] // size * size
+    x = functools.reduce(
+      combine,
+      [
+        lax.slice_in_dim(x, i, stop, stride=size, axis=axis)
+        for i in range(size)
+      ],
+    )
+  return x
+
+
+def average_pool(
+  x: Float[jax.Array, "n *spatial c"], size: int
+) -> Float[jax.Array, "n *output c"]:
+  """Mean of blocks of `size` pixels per axis, of any number of axes.
+
+  Args:
+    x: (N, *spatial, C); what is left of a row after whole blocks is cut off.
+    size: pixels per axis of a block.
+
+  Returns:
+    (N, *(spatial // size), C).
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> average_pool(jnp.arange(6.).reshape(1, 6, 1), 2)[0, :, 0]
+    Array([0.5, 2.5, 4.5], dtype=float32)
+  """
+  return _pool(jnp.add, x, size) / size ** (x.ndim - 2)
+
+
 def max_pool(
   x: Float[jax.Array, "n *spatial c"], size: int
 ) -> Float[jax.Array, "n *output c"]:
@@ -214,16 +250,7 @@ def max_pool(
     >>> max_pool(jnp.arange(6.).reshape(1, 6, 1), 2)[0, :, 0]
     Array([1., 3., 5.], dtype=float32)
   """
-  for axis in range(1, x.ndim - 1):
-    stop = x.shape[axis] // size * size
-    x = functools.reduce(
-      jnp.maximum,
-      [
-        lax.slice_in_dim(x, i, stop, stride=size, axis=axis)
-        for i in range(size)
-      ],
-    )
-  return x
+  return _pool(jnp.maximum, x, size)
 
 
 def _corners(x: jax.Array) -> list[jax.Array]:

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from stn.models.layers import (
+  average_pool,
   average_pool_2x2,
   max_pool,
   max_pool_2x2,
@@ -25,10 +26,12 @@ class FCLocalisation(nn.Module):
 
   Attributes:
     features: units of each layer.
+    downsample: average blocks of so many pixels per axis of the input first.
     dtype: dtype of the computation; None is that of the input.
   """
 
   features: Sequence[int] = (32, 32, 32)
+  downsample: int = 1
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -36,6 +39,8 @@ class FCLocalisation(nn.Module):
     self, x: Float[jax.Array, "n *spatial c"]
   ) -> Float[jax.Array, "n f"]:
     """(N, *spatial, C) -> (N, features[-1])."""
+    if self.downsample > 1:
+      x = average_pool(x, self.downsample)
     x = x.reshape(x.shape[0], -1)
     for units in self.features:
       x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))

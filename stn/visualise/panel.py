@@ -22,8 +22,11 @@ _ROOM = 0.2
 
 
 def _scale(image: np.ndarray) -> np.ndarray:
-  """Values in [0, 1]; those of another range by their own percentiles."""
-  if image.min() >= -0.01 and image.max() <= 1.01:
+  """Values in [0, 1]; those of another range by their own percentiles.
+
+  Wide kernels overshoot a little: that is cut off, not scaled.
+  """
+  if image.min() >= -0.25 and image.max() <= 1.25:
     return np.clip(image, 0, 1)
   low, high = np.percentile(image, (1, 99))
   return np.clip((image - low) / max(high - low, 1e-6), 0, 1)
@@ -84,7 +87,7 @@ def _show_region(axes: Any, grid: np.ndarray, size: Any, colour: str) -> None:
 
 
 def _show_with_regions(
-  axes: Any, image: np.ndarray, grids: Sequence[np.ndarray], start: int
+  axes: Any, image: np.ndarray, grids: Any, start: int
 ) -> None:
   """An input, and the regions that grids look at, with room around."""
   size = image.shape[:-1]
@@ -92,10 +95,10 @@ def _show_with_regions(
   for k, grid in enumerate(grids):
     _show_region(axes, grid, size, _OUTLINES[(start + k) % len(_OUTLINES)])
   width, height = size[-1], 1 if len(size) == 1 else size[-2]
-  x = _ROOM * width if grids else 0
+  x = _ROOM * width if len(grids) else 0
   axes.set_xlim(-0.5 - x, width - 0.5 + x)
   if len(size) > 1:
-    y = _ROOM * height if grids else 0
+    y = _ROOM * height if len(grids) else 0
     axes.set_ylim(height - 0.5 + y, -0.5 - y)
   axes.set_facecolor(_OUTSIDE)
 

@@ -46,8 +46,10 @@ def test_mean_and_std_are_per_channel():
 
 
 def test_as_many_numbers_as_channels():
-  with pytest.raises(ValueError, match=r"`data.std` .* 1 or 3 .*got \(1, 2\)"):
-    normalise(jnp.zeros((2, 2, 3)), (), (1, 2))
+  with pytest.raises(
+    ValueError, match=r"`data.std` .* 1 or 3 .*got \(1.0, 2.0\)"
+  ):
+    normalise(jnp.zeros((2, 2, 3)), (), (1.0, 2.0))
 
 
 def test_global_contrast_standardises_each_image():
