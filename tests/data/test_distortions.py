@@ -1,4 +1,5 @@
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,35 @@ import scipy.stats
 from cases import random_image
 
 import stn
-from stn.data import DISTORTIONS, distortions, get_distortion
-from stn.data.distortions import CANVAS, similarity_theta
+from stn.data import DISTORTIONS, distortions, get_distortion, on_image
+from stn.data.distortions import place, similarity_theta
+from stn.data.scenes import paste, rotation_matrix
 
 NAMES = pytest.mark.parametrize("name", DISTORTIONS)
-SIZES = {"none": (28, 28, 1), "r": (28, 28, 1), "rts": (42, 42, 1)}
+# The size of what each makes of a digit; a volume is made small here.
+SIZES = {
+  "none": (28, 28, 1),
+  "r": (28, 28, 1),
+  "rts": (42, 42, 1),
+  "p": (28, 28, 1),
+  "e": (28, 28, 1),
+  "t": (60, 60, 1),
+  "tc": (60, 60, 1),
+  "rot": (28, 28, 1),
+  "cluttered": (40, 40, 1),
+  "sim2mnist": (96, 96, 1),
+  "addition": (42, 42, 1),
+  "located": (84, 84, 1),
+  "volume": (12, 12, 12, 1),
+}
+OPTIONS = {"volume": {"size": 12}}
+CLUTTERED = ("tc", "cluttered", "sim2mnist")
+
+
+def example_of(image, name, bright=0.0):
+  """With patches, for those that paste them."""
+  clutter = {"clutter": jnp.full((3, 4, 4, 1), bright)}
+  return {"image": jnp.asarray(image)} | (clutter if name in CLUTTERED else {})
 
 
 def keys(number, seed=0):
@@ -22,7 +47,9 @@ def keys(number, seed=0):
 @functools.partial(jax.jit, static_argnames="name")
 def distorted(name, keys, image):
   """One image, distorted by each key."""
-  return jax.vmap(DISTORTIONS[name], in_axes=(0, None))(keys, image)
+  distort = get_distortion(name, **OPTIONS.get(name, {}))
+  example = example_of(image, name)
+  return jax.vmap(lambda key: distort(key, example)["image"])(keys)
 
 
 def blob(height=28, width=28, x=0.0, y=0.0, sigma=2.0):
@@ -53,14 +80,13 @@ def test_these_tests_cover_the_table():
 @NAMES
 def test_pure_and_the_same_under_jit_and_vmap(name):
   image = jnp.asarray(np.abs(random_image(28, 28, 1)))
-  distort = get_distortion(name)
-  assert distort is DISTORTIONS[name]
+  distort = get_distortion(name, **OPTIONS.get(name, {}))
   several = distorted(name, keys(3), image)
   assert several.shape == (3, *SIZES[name])
   assert several.dtype == jnp.float32
   np.testing.assert_array_equal(several, distorted(name, keys(3), image))
   for i in (2, 0):
-    eager = distort(keys(3)[i], image)
+    eager = distort(keys(3)[i], example_of(image, name))["image"]
     np.testing.assert_allclose(eager, several[i], atol=1e-5)
   differ = np.abs(several[0] - several[1]).max() > 0.1
   assert differ == (name != "none")
@@ -77,12 +103,30 @@ def test_black_stays_black_and_nothing_gets_brighter(name):
 
 def test_none_is_the_very_image():
   image = jnp.asarray(random_image(5, 6, 3))
-  assert get_distortion("none")(jax.random.key(0), image) is image
+  example = {"image": image, "label": 3}
+  assert get_distortion("none")(jax.random.key(0), example)["image"] is image
 
 
 def test_an_unknown_name_lists_the_names():
-  with pytest.raises(ValueError, match="`distortion` .*'none', 'r', 'rts'; go"):
+  with pytest.raises(ValueError, match="`data.distortion` .*'none', 'p', 'r'"):
     get_distortion("rotate")
+
+
+def test_an_unknown_option_lists_the_options():
+  with pytest.raises(ValueError, match="'angle', 'canvas', 'scale'; got 'rot"):
+    get_distortion("rts", rotation=3)
+
+
+def brighter(key, example, *, factor=2.0):
+  """A distortion of one's own, by module:attribute."""
+  return {**example, "image": factor * example["image"]}
+
+
+def test_a_distortion_of_one_s_own(monkeypatch):
+  monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+  distort = get_distortion("test_distortions:brighter", factor=3.0)
+  image = distort(jax.random.key(0), {"image": jnp.ones(2)})["image"]
+  assert image.tolist() == [3.0, 3.0]
 
 
 # The closed forms of theta.
@@ -178,7 +222,7 @@ def drawn_by(monkeypatch, name, number=2000, size=(28, 28)):
       return similarity_theta(angle, scale, shift, *sizes)
 
     monkeypatch.setattr(distortions, "similarity_theta", spy)
-    DISTORTIONS[name](key, jnp.zeros((*size, 1)))
+    DISTORTIONS[name](key, {"image": jnp.zeros((*size, 1))})
     return asked
 
   return jax.jit(jax.vmap(draw))(keys(number))
@@ -219,7 +263,7 @@ def test_r_turns_what_is_seen():
 
 def test_rts_moves_and_scales_what_is_seen():
   images = distorted("rts", keys(500), blob())
-  assert images.shape[1:3] == CANVAS == (42, 42)
+  assert images.shape[1:3] == (42, 42)
   mass, x, y = mass_and_centre(images)
   assert is_uniform(x, -7, 7, 0.02)
   assert is_uniform(y, -7, 7, 0.02)
@@ -239,3 +283,129 @@ def test_rts_turns_what_is_seen():
     xx, yy, xy = ((image * m).sum() for m in (dx * dx, dy * dy, dx * dy))
     angles.append(np.degrees(np.arctan2(2 * xy, xx - yy) / 2))
   assert is_uniform(angles, -45, 45, 0.5)
+
+
+def test_rot_turns_by_any_angle(monkeypatch):
+  drawn = drawn_by(monkeypatch, "rot")
+  assert is_uniform(np.degrees(drawn["angle"]), -180, 180, 1e-3)
+
+
+def test_t_is_placed_anywhere_in_60_by_60(monkeypatch):
+  drawn = drawn_by(monkeypatch, "t")
+  assert is_uniform(drawn["shift"][:, 0], -16, 16)
+  assert np.all(drawn["scale"] == 1)
+  assert not np.any(drawn["angle"])
+
+
+def test_a_scaled_frame_is_kept_whole():
+  """Larger images move less: none is cut off, and a small one moves more."""
+  options = {"scale": (1.0, 4.0), "canvas": (40, 40), "keep_whole": True}
+
+  @jax.jit
+  @jax.vmap
+  def draw(key):
+    return place(key, jnp.ones((10, 10, 1)), **options)
+
+  canvas, shift = draw(keys(500))
+  side = np.sqrt(np.asarray(canvas, np.float64).sum(axis=(1, 2, 3)))
+  reach = np.abs(shift).max(axis=1) + side / 2
+  assert reach.max() < 20.5
+  assert reach.max() > 19
+  assert np.abs(shift).max() > 10
+
+
+def test_p_moves_the_corners_by_5_pixels():
+  """The centre of four corners moves by half as much as each."""
+  images = distorted("p", keys(500), blob())
+  mass, x, y = mass_and_centre(images)
+  near = np.hypot(x, y) < 12
+  assert 1.5 < np.std(x[near]) < 4
+  assert 1.5 < np.std(y[near]) < 4
+  assert 0.5 < np.median(np.sqrt(mass / blob().sum())) < 1.1
+
+
+def test_e_moves_its_control_points_by_a_pixel_and_a_half():
+  """The centre lies between control points: it moves less than they do."""
+  _, x, y = mass_and_centre(distorted("e", keys(400), blob(sigma=1.0)))
+  assert 0.4 < np.std(x) < 1.5
+  assert 0.4 < np.std(y) < 1.5
+
+
+@pytest.mark.parametrize("name", CLUTTERED)
+def test_patches_are_pasted_whole_into_the_canvas(name):
+  distort = get_distortion(name)
+  example = example_of(np.zeros((28, 28, 1), np.float32), name, bright=1.0)
+  scene = distort(jax.random.key(3), example)
+  assert set(scene) == {"image"}  # the patches are gone
+  assert 16 <= float(scene["image"].sum()) <= 3 * 16
+  assert set(np.unique(scene["image"])) == {0.0, 1.0}
+
+
+def test_of_overlapping_patches_the_brighter_is_seen():
+  canvas = jnp.full((4, 4, 1), 0.5)
+  patches = jnp.stack([jnp.full((4, 4, 1), 0.9), jnp.full((4, 4, 1), 0.2)])
+  pasted = paste(jax.random.key(0), canvas, patches)
+  np.testing.assert_allclose(pasted, 0.9)
+
+
+def test_addition_distorts_each_channel_by_itself():
+  distort = get_distortion("addition", scale=(1.0, 1.0), angle=0.0)
+  image = jnp.asarray(np.concatenate([blob(), blob()], axis=-1))
+
+  @jax.jit
+  @jax.vmap
+  def draw(key):
+    return distort(key, {"image": image})["image"]
+
+  images = draw(keys(50))
+  assert images.shape == (50, 42, 42, 2)
+  _, x0, y0 = mass_and_centre(images[..., :1])
+  _, x1, y1 = mass_and_centre(images[..., 1:])
+  assert np.abs(np.corrcoef(x0, x1)[0, 1]) < 0.5
+  assert np.hypot(x0 - x1, y0 - y1).max() > 6
+
+
+def test_the_box_is_where_the_frame_is():
+  distort = get_distortion("located")
+  ones = jnp.ones((28, 28, 1))
+  scenes = jax.jit(jax.vmap(lambda key: distort(key, {"image": ones})))(keys(9))
+  _, x, y = mass_and_centre(scenes["image"])
+  boxes = np.asarray(scenes["box"]) * 42
+  np.testing.assert_allclose(boxes[:, [0, 2]].mean(axis=1), x, atol=0.1)
+  np.testing.assert_allclose(boxes[:, [1, 3]].mean(axis=1), y, atol=0.1)
+  np.testing.assert_allclose(boxes[:, 2] - boxes[:, 0], 28, rtol=1e-5)
+  assert np.abs(scenes["box"]).max() <= 1
+
+
+def test_a_rotation_matrix_by_hand():
+  quarter = np.pi / 2
+  x, y, z = np.eye(3, dtype=np.float32)
+  for angles, start, end in (
+    ((quarter, 0.0, 0.0), y, z),
+    ((0.0, quarter, 0.0), z, x),
+    ((0.0, 0.0, quarter), x, y),
+  ):
+    matrix = rotation_matrix(jnp.array(angles))
+    np.testing.assert_allclose(matrix @ start, end, atol=1e-6)
+
+
+def test_a_volume_holds_a_slab_of_the_digit():
+  """Not turned: along depth it is the digit, a quarter of its height thick."""
+  distort = get_distortion("volume", size=30, extent=0.9, angle=0.0)
+  example = {"image": jnp.ones((28, 28, 1))}
+  volume = np.asarray(jax.jit(distort)(jax.random.key(0), example)["image"])
+  assert volume.shape == (30, 30, 30, 1)
+  inside = volume[..., 0] > 0.5
+  depth, height, width = (
+    np.ptp(np.flatnonzero(inside.any(axis=axes))) + 1
+    for axes in ((1, 2), (0, 2), (0, 1))
+  )
+  assert height == pytest.approx(27, abs=1.5)
+  assert width == pytest.approx(27, abs=1.5)
+  assert depth == pytest.approx(27 / 4, abs=3)
+
+
+def test_on_image_leaves_the_rest_alone():
+  scene = on_image(lambda key, image: -image)
+  example = {"image": jnp.ones(2), "label": 7}
+  assert scene(jax.random.key(0), example)["label"] == 7
