@@ -84,8 +84,8 @@ def check_options(
   known = [
     p.name
     for p in parameters
-    if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    and p.default is not p.empty
+    if p.kind is p.KEYWORD_ONLY
+    or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
   ]
   for name in options:
     check_choice(f"option of {argument}", name, known)

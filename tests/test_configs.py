@@ -3,14 +3,14 @@ import itertools
 import json
 import math
 import pathlib
-import re
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import common, mnist
-from stn import data, models
+from stn import data, models, tasks
+from stn.data import splits
 from stn.training import optim, train_and_evaluate
 
 FOLDER = pathlib.Path(common.__file__).parent
@@ -20,22 +20,62 @@ NAMES = sorted(
   if path.stem not in ("common", "__init__")
 )
 
-OTHERS = sorted(set(models.MODELS) - {"st_cnn"})
-# Those that its docstring promises, so that a new one is tested too.
-RECIPES = sorted(set(re.findall(r"recipe=(\w+)", mnist.__doc__ or "")))
+RECIPES = ["adamw", "long", "paper"]
+DATA = ["mnist", "mnist_5k"]
+PAPER = ["st_cnn", "cnn", "fcn", "st_fcn"]
+MODERN = ["cnn_bn", "st_cnn_bn"]
 
 # What stands after the colon of --config: names and values; all combinations
 # are tested. The first of each is the default.
 VARIANTS = {
   "mnist": {
-    "distortion": ["r", "rts", "none"],
-    "model": ["st_cnn", *OTHERS],
-    "recipe": RECIPES,
+    "distortion": ["r", "rts", "p", "e", "t", "tc"],
+    "model": [*PAPER, *MODERN],
     "transform": ["affine"],
+    "data": DATA,
+    "recipe": RECIPES,
     "size": ["117k"],
   },
+  "mnist_addition": {
+    "model": [*PAPER, *MODERN],
+    "transform": ["affine", "tps"],
+    "number": ["2", "1"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
+  "mnist_3d": {
+    "model": ["st_projection", "projection"],
+    "transform": ["affine"],
+    "size": ["32", "60"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
+  "cluttered": {
+    "model": [*PAPER, *MODERN],
+    "transform": ["affine"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
+  "mnist_rot": {
+    "model": [*PAPER, *MODERN],
+    "transform": ["rotation"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
+  "sim2mnist": {
+    "model": ["st_cnn_bn", "cnn_bn"],
+    "transform": ["similarity"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
+  "colocalisation": {
+    "digit": ["3", "8"],
+    "clutter": ["no", "yes"],
+    "data": DATA,
+    "recipe": ["adamw"],
+  },
   "quickstart": {
-    "model": ["st_cnn", *OTHERS],
+    "model": [*PAPER, *MODERN],
     "transform": ["affine"],
   },
 }
@@ -67,7 +107,6 @@ def flat(config, prefix=""):
 
 def test_every_config_has_a_row_here():
   assert set(VARIANTS) == set(NAMES)
-  assert {"adamw", "paper"} <= set(RECIPES)
 
 
 @pytest.mark.parametrize(("name", "arg"), list(variants()))
@@ -77,7 +116,8 @@ def test_a_config_is_locked_and_has_the_fields_of_the_base(name, arg):
   assert config.is_locked
   base = flat(common.get_base())
   found = flat(config)
-  assert found.keys() == base.keys()
+  options = [key for key in found if "_options." in key]
+  assert found.keys() - options == base.keys()
   for key, value in base.items():
     assert type(found[key]) is type(value), key
   with pytest.raises((AttributeError, KeyError)):
@@ -93,8 +133,9 @@ def test_a_config_says_what_was_asked_for(name, arg):
     "model": config.model.name,
     "recipe": config.recipe,
     "transform": config.model.transform,
+    "data": config.data.name,
   }
-  asked.pop("size", None)
+  asked = {key: asked[key] for key in asked if key in places}
   assert {key: places[key] for key in asked} == asked
 
 
@@ -102,8 +143,9 @@ def test_a_config_says_what_was_asked_for(name, arg):
 def test_names_in_a_config_are_known(name, arg):
   """A wrong one would show after minutes of reading data, or at step 1."""
   config = get_config(name, arg)
-  models.create_model(num_classes=10, **config.model)
-  data.get_distortion(config.data.distortion)
+  models.create_model(head=(10,), **config.model.to_dict())
+  tasks.make_task(**config.task.to_dict())
+  data.make_prepare(config.data)
   optim.make_optimizer(config.optim, 100)
   assert config.data.name in (*data.SOURCES, "mnist")
 
@@ -156,11 +198,13 @@ def test_a_wrong_argument_lists_the_names(name, arg):
   with pytest.raises(ValueError, match="The config takes") as caught:
     get_config(name, arg)
   assert all(key in str(caught.value) for key in names)
-  assert repr(arg.split(",")[-1]) in str(caught.value)
+  wrong = [part for part in arg.split(",") if part.split("=")[0] not in names]
+  assert any(repr(part) in str(caught.value) for part in wrong)
 
 
 @pytest.mark.parametrize(
-  ("name", "values"), [("recipe", RECIPES), ("size", ["117k", "400k"])]
+  ("name", "values"),
+  [("recipe", RECIPES), ("size", ["117k", "400k"]), ("data", DATA)],
 )
 def test_a_wrong_value_lists_the_values(name, values):
   with pytest.raises(ValueError, match=f"`{name}` .* got 'fast'") as caught:
@@ -170,39 +214,39 @@ def test_a_wrong_value_lists_the_values(name, values):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
-  config = get_config(name)
+  arg = "data=mnist_5k" if "data" in VARIANTS[name] else ""
+  config = get_config(name, arg)
   rng = np.random.default_rng(0)
-  asked = []
 
-  def some(size):
+  def some(split):
+    size = 240 if split == "train" else 60
     images = rng.integers(0, 256, (size, 28, 28, 1), dtype=np.uint8)
     labels = np.arange(size, dtype=np.int32) % 10
-    return data.Dataset(images, labels, 10)
+    return data.ArraySource({"image": images, "label": labels}, 10)
 
-  def load(name, *, data_dir, validation_size):
-    asked.append((name, data_dir, validation_size))
-    held = some(10 if validation_size else 0)
-    return {"train": some(40), "validation": held, "test": some(12)}
-
-  monkeypatch.setattr(data, "load", load)
+  monkeypatch.setitem(splits.SOURCES, "mnist_5k", some)
   with config.unlocked():
-    config.data.batch_size = config.data.eval_batch_size = 8
+    config.data.batch_size = config.data.eval_batch_size = 4
+    config.data.train_size = min(config.data.train_size, 20)
+    config.data.resplit = config.data.resplit and (20, 20)
+    config.data.validation_size = 4
+    if name == "mnist_3d":
+      config.data.distortion_options.size = 28
     config.num_devices = 1
     config.num_steps = 1
-    config.num_pictures = 0
+    config.num_pictures = 3
   result = train_and_evaluate(config, tmp_path)
-  assert asked == [(config.data.name, None, config.data.validation_size)]
-  # With a validation split, the best of step 0 and 1 is tested.
-  assert result["step"] in ((0, 1) if config.data.validation_size else (1,))
-  assert result["samples"] == 12
+  assert result["step"] in (0, 1)  # the better one on validation
+  assert result["samples"] in (6, 20, 60)
   assert math.isfinite(result["loss"])
-  assert 0 <= result["error"] <= 100
+  assert 0 <= result["value"] <= 100
   assert result["experiment"] == config.experiment
+  assert result["transform"] == config.model.transform
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   kinds = [(json.loads(x)["step"], json.loads(x)["kind"]) for x in lines]
-  monitor = "validation" if config.data.validation_size else "test"
-  assert kinds[:3] == [(0, monitor), (1, "train"), (1, monitor)]
+  assert kinds[:3] == [(0, "validation"), (1, "train"), (1, "validation")]
   assert (result["step"], "test") in kinds
+  assert (tmp_path / "pictures.gif").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ SMALL = (
 )
 
 
-def _start(script, *args, devices=1, **kwargs):
-  """Starts a script as a user would, in the repository's root."""
+def _start(script, *args, devices=1, cwd=ROOT, **kwargs):
+  """Starts a script as a user would, by default in the repository's root."""
   env = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "NPROC": "16",
@@ -37,8 +37,8 @@ def _start(script, *args, devices=1, **kwargs):
     env["JAX_COMPILATION_CACHE_DIR"] = folder
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   return subprocess.Popen(
-    [sys.executable, script, *args],
-    cwd=ROOT,
+    [sys.executable, ROOT / script, *args],
+    cwd=cwd,
     env=env,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -64,9 +64,9 @@ def _final_params(workdir, step):
   """The arrays of a checkpoint, by path, read without the model."""
   import orbax.checkpoint as ocp
 
-  folder = workdir / "checkpoints" / str(step) / "params"
+  folder = workdir / "checkpoints" / str(step) / "variables"
   with ocp.StandardCheckpointer() as reader:
-    params = reader.restore(folder.absolute())
+    params = reader.restore(folder.absolute())["params"]
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   return {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
 
@@ -87,19 +87,117 @@ def test_train_then_evaluate_by_command(tmp_path):
   metrics = json.loads(out)
   assert 100 * metrics["error"] == pytest.approx(result["error"])
   assert len(metrics["error_ci95"]) == 2
-  assert len(metrics["per_class_accuracy"]) == 10
-  assert set(metrics["theta"]) == {"mean", "std", "min", "max"}
+  assert len(metrics["error_by_class"]) == 10
+  assert set(metrics["theta"]["transformer"]) == {"mean", "std", "min", "max"}
 
   _, err = _run("eval.py", f"--workdir={workdir}", "--step=7", code=1)
   assert "No checkpoint of step 7" in err
   assert "Traceback" not in err
 
 
+# What a user writes in a folder of their own: a task, a network, a distortion,
+# a data set, an optimiser, and a config that names them.
+MINE = """
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+from stn.data import ArraySource
+from stn.models import FCLocalisation, SpatialTransformer
+from stn.tasks import Caption, Task
+
+
+def bars(config, split):
+  number = {"train": 64, "test": 16}[split]
+  places = np.arange(number) % 8
+  images = np.zeros((number, 8, 8, 1), np.uint8)
+  images[np.arange(number), :, places] = 255
+  labels = places.astype(np.int32)
+  return ArraySource({"image": images, "label": labels}, 8)
+
+
+def dim(key, example, *, factor):
+  place = example["label"] / 7
+  return {**example, "image": factor * example["image"], "place": place}
+
+
+def where_is_it(*, power=2):
+  def error(outputs, batch):
+    return jnp.abs(outputs[:, 0] - batch["place"])
+
+  return Task(
+    head=lambda spec: (1,),
+    loss=lambda outputs, batch: error(outputs, batch) ** power,
+    metrics={"distance": error, "far": lambda o, b: error(o, b) > 0.2},
+    monitor="distance",
+    answer=lambda outputs, batch: [Caption(f"{x:.1f}") for x in outputs[:, 0]],
+  )
+
+
+class Net(nn.Module):
+  head: tuple
+  width: int = 4
+
+  @nn.compact
+  def __call__(self, x, train: bool = False):
+    x, _ = SpatialTransformer(FCLocalisation((4,)), name="first")(x)
+    x = nn.BatchNorm(use_running_average=not train)(x)
+    x, _ = SpatialTransformer(FCLocalisation((4,)), name="second")(x)
+    x = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))
+    return nn.Dense(self.head[0])(x)
+
+
+def rmsprop(config, schedule):
+  return optax.rmsprop(schedule)
+"""
+CONFIG = """
+from configs import common
+
+
+def get_config():
+  config = common.get_base()
+  config.experiment = "bars"
+  config.task = {"name": "mine:where_is_it", "power": 1}
+  config.model = {"name": "mine:Net", "width": 8}
+  config.data.name = "mine:bars"
+  config.data.distortion = "mine:dim"
+  config.data.distortion_options.factor = 0.5
+  config.data.batch_size = 16
+  config.data.eval_batch_size = 16
+  config.optim.name = "mine:rmsprop"
+  config.num_steps = 90
+  config.eval_every = 30
+  config.num_pictures = 4
+  return config.lock()
+"""
+
+
+def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
+  (tmp_path / "mine.py").write_text(MINE)
+  (tmp_path / "bars.py").write_text(CONFIG)
+  args = ("--config=bars.py", "--workdir=run")
+  out, _ = _run("train.py", *args, cwd=tmp_path)
+  assert "mine:Net: test distance" in out
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert (result["task"], result["metric"]) == ("mine:where_is_it", "distance")
+  assert result["error"] is None
+  lines = _lines(tmp_path / "run")
+  distances = [x["distance"] for x in lines if x["kind"] == "test"]
+  assert distances[-1] < 0.8 * distances[0]  # it learns
+  assert (tmp_path / "run" / "pictures.gif").exists()
+
+  out, _ = _run("eval.py", "--workdir=run", "--split=train", cwd=tmp_path)
+  metrics = json.loads(out)
+  assert set(metrics["theta"]) == {"first", "second"}
+  assert metrics["samples"] == 64
+
+
 @pytest.mark.parametrize(
   ("args", "message"),
   [
     (("--config.optim.learning_rat=1",), 'Did you mean "learning_rate"'),
-    (("--config.data.distortion=rotation",), "'none', 'r', 'rts'"),
+    (("--config.data.distortion=rotation",), "'none', 'p', 'r', 'rot'"),
+    (("--config.model.name=mine:Net",), "no module 'mine' on the Python path"),
     (
       ("--config.data.name=mnist", "--config.data.data_dir=nowhere"),
       "python -m stn.data.prepare mnist --data_dir=nowhere",

@@ -168,6 +168,17 @@ def compose(source: Source, config: Any, train: Callable[[], Source]) -> Source:
 
   Raises:
     ValueError: if a name is unknown, or an option does not fit.
+
+  Example:
+    >>> from configs import common
+    >>> from stn.data.sources import ArraySource
+    >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+    >>> digits = ArraySource(
+    ...     {"image": images, "label": np.arange(4, dtype=np.int32)}, 4)
+    >>> config = common.get_base().data
+    >>> config.composition = "pairs"
+    >>> compose(digits, config, lambda: digits).num_classes
+    7
   """
   if config.composition == "single":
     return source

@@ -160,7 +160,11 @@ MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
 
 
 def check_name(name: str) -> None:
-  """Raises ValueError if there is no network of a name."""
+  """Raises ValueError if there is no network of a name.
+
+  Example:
+    >>> check_name("st_cnn")
+  """
   lookup("model.name", name, MODELS)
 
 
