@@ -129,6 +129,30 @@ def test_an_interrupted_run_continues_to_the_very_same_end(
   assert steps == list(range(1, 13))  # each once
 
 
+def test_batch_statistics_dropout_and_records_continue_bit_for_bit(
+  streamed_config, tmp_path, monkeypatch
+):
+  config = streamed_config
+  train_and_evaluate(config, tmp_path / "alone")
+  report = Progress.train
+
+  def stop_at_4(self, step, metrics):
+    report(self, step, metrics)
+    if step == 4:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Progress, "train", stop_at_4)
+    with pytest.raises(Interrupted):
+      train_and_evaluate(config, tmp_path / "stopped")
+  train_and_evaluate(config, tmp_path / "stopped")
+  alone, stopped = (
+    _final_state(config, tmp_path / name) for name in ("alone", "stopped")
+  )
+  assert "batch_stats" in alone.model_state
+  jax.tree.map(np.testing.assert_array_equal, alone, stopped)
+
+
 def test_a_run_continues_on_another_number_of_devices(
   config, reference, tmp_path, monkeypatch
 ):

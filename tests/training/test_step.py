@@ -51,6 +51,22 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_devices(
   )
 
 
+def test_batch_statistics_are_of_the_global_batch(streamed_config):
+  """With dropout, and records read by threads, on 1, 2 and 4 devices."""
+  states = []
+  for devices in (1, 2, 4):
+    with streamed_config.unlocked():
+      streamed_config.num_devices = devices
+    state, losses, _ = _run(streamed_config, [1] * 3)
+    states.append((state.params, state.model_state, np.array(losses)))
+  for other in states[1:]:
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+      other,
+      states[0],
+    )
+
+
 def test_several_steps_in_a_call_are_the_same_steps(config):
   apart, losses, last = _run(config, [1] * 4)
   together, sums, measured = _run(config, [4])
