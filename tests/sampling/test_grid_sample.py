@@ -337,7 +337,8 @@ def test_aliases(alias, name):
 
 
 def test_an_implementation_of_one_s_own_is_called(monkeypatch):
-  def nothing(image, pixels, *_):
+  def nothing(image, pixels, interpolation):
+    assert interpolation.kernel == stn.KERNELS["linear"]
     return jnp.zeros((*pixels[0].shape, image.shape[-1]))
 
   monkeypatch.setitem(stn.IMPLEMENTATIONS, "nothing", nothing)

@@ -14,17 +14,19 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import stn
-from stn.sampling import implementations, native
+from stn.sampling import dispatch, implementations
+from stn.sampling.linear import native
 
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
 PADDING = pytest.mark.parametrize("padding_mode", PADDINGS)
 needs_native = pytest.mark.skipif(
-  native.why_not() is not None, reason=f"native: {native.why_not()}"
+  native.reason_unavailable() is not None,
+  reason=f"native: {native.reason_unavailable()}",
 )
 BOTH = pytest.mark.parametrize(
   "implementation", ["xla", pytest.param("native", marks=needs_native)]
 )
-CALLS = {"stn_native_sample", "stn_native_pull", "stn_native_scatter"}
+CALLS = set(native.HANDLERS.values())
 
 
 def sampler(implementation, **options):
@@ -365,7 +367,7 @@ def test_shard_map_of_an_image_that_all_devices_share():
     {"method": "nearest"},
     {"padding_mode": "fill", "fill_value": 0.5},
     {"implementation": "xla"},
-    {"implementation": "plain"},
+    {"implementation": "gather"},
   ],
   ids=str,
 )
@@ -397,7 +399,7 @@ def test_an_exported_program_needs_no_library():
 
 
 @pytest.mark.parametrize("gradient", ["exact", "multiscale"])
-def test_plain_is_made_of_jax_s_own_operations(gradient):
+def test_gather_is_made_of_jax_s_own_operations(gradient):
   """Tools that read the jaxpr, as jax2onnx, know no others."""
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
 
@@ -405,7 +407,7 @@ def test_plain_is_made_of_jax_s_own_operations(gradient):
     f = sampler(implementation, gradient=gradient)
     return set(re.findall(r"stn_\w+", str(jax.make_jaxpr(f)(image, grid))))
 
-  assert not primitives("plain")
+  assert not primitives("gather")
   assert primitives(None) == {"stn_linear_sample"}
 
 
@@ -438,7 +440,9 @@ def fake_package(monkeypatch, **members):
   return registered
 
 
-why_not = native.why_not.__wrapped__  # not the answer it gave before
+reason_unavailable = (
+  native.reason_unavailable.__wrapped__
+)  # not the answer it gave before
 
 
 @pytest.mark.parametrize("newer", [(0, 1), (1, 0), (-1, 0)])
@@ -446,7 +450,7 @@ def test_a_library_for_another_ffi_is_never_registered(monkeypatch, newer):
   major, minor = native._ffi_version()
   version = major + newer[0], minor + newer[1]
   registered = fake_package(monkeypatch, ffi_version=lambda: version)
-  assert f"built for XLA FFI {version[0]}.{version[1]}" in why_not()
+  assert f"built for XLA FFI {version[0]}.{version[1]}" in reason_unavailable()
   assert not registered
 
 
@@ -461,20 +465,20 @@ def test_a_library_that_does_not_load(monkeypatch):
     raise OSError("wrong ELF class")
 
   assert not fake_package(monkeypatch, load=load)
-  assert "cannot be loaded: wrong ELF class" in why_not()
+  assert "cannot be loaded: wrong ELF class" in reason_unavailable()
 
 
 def test_no_package(monkeypatch):
   monkeypatch.delenv("STN_NATIVE", raising=False)
   monkeypatch.setitem(sys.modules, "stn_native", None)
-  assert "not installed" in why_not()
+  assert "not installed" in reason_unavailable()
 
 
 def test_the_switch(monkeypatch, own_errors):
   monkeypatch.setenv("STN_NATIVE", "0")
-  assert why_not() == "STN_NATIVE=0 is set"
-  monkeypatch.setattr(native, "why_not", why_not)
-  others = {name: None for name in ("dense", "plain", "xla")}
+  assert reason_unavailable() == "STN_NATIVE=0 is set"
+  monkeypatch.setattr(dispatch.linear, "reason_unavailable", reason_unavailable)
+  others = {name: None for name in ("gather", "matmul", "xla")}
   assert implementations() == others | {"native": "STN_NATIVE=0 is set"}
   with pytest.raises(ValueError, match="`implementation` 'native' cannot be"):
     stn.grid_sample(
