@@ -81,10 +81,10 @@ def normalised_to_pixel(
 ) -> Float[jax.Array, "*n"]:
   """Converts normalised coordinates along one axis to pixels.
 
-  A result within rounding error (`size` times the dtype's epsilon) of a whole
-  pixel is that pixel exactly, with its derivative unchanged: so the identity
-  returns the very image, and a gradient at a lattice point is the forward
-  difference whichever way the rounding went.
+  A result within rounding error (`size` times the dtype's epsilon) of an
+  integer is that integer exactly, with its derivative unchanged. So the
+  identity returns the image itself, and the gradient at a lattice point is the
+  forward difference whichever way the coordinate was rounded.
 
   Args:
     coordinate: any shape, -1 to 1 within the image.
@@ -112,10 +112,10 @@ def normalised_to_pixel(
     return jnp.where(jnp.isnan(coordinate), coordinate, 0)
   scale = _scale(size, align_corners)
   pixel = coordinate * scale + (size - 1) / 2
-  whole = jax.lax.stop_gradient(jnp.round(pixel))
+  integer = jax.lax.stop_gradient(jnp.round(pixel))
   fixed = jax.lax.stop_gradient(pixel)
-  near = jnp.abs(fixed - whole) <= size * jnp.finfo(pixel.dtype).eps
-  return jnp.where(near, whole + (pixel - fixed), pixel)
+  near = jnp.abs(fixed - integer) <= size * jnp.finfo(pixel.dtype).eps
+  return jnp.where(near, integer + (pixel - fixed), pixel)
 
 
 def grid_to_pixels(

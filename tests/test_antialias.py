@@ -33,7 +33,7 @@ def rotation(angle, scale):
   [IDENTITY, rotation(0.7, 1.0), rotation(0.3, 0.5), IDENTITY * -1],
   ids=["identity", "turned", "magnified", "upside down"],
 )
-def test_mip_leaves_alone_what_is_not_shrunken(theta, align_corners):
+def test_mip_does_not_change_what_is_not_minified(theta, align_corners):
   image = random_image(7, 7, 2)
   options = {"align_corners": align_corners}
   plain = warp(image, theta, **options)

@@ -200,7 +200,7 @@ def test_a_good_import_is_let_through(module, source):
 
 
 def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
-  """In a process of its own: what comes with `import stn`, all told."""
+  """In a process of its own: everything that `import stn` loads."""
   code = """if True:
     import json, sys
     import jax, jax.numpy, jaxtyping, numpy

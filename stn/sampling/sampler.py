@@ -37,13 +37,13 @@ def grid_sample(
 ) -> Float[jax.Array, "*output channels"]:
   r"""Samples an image at the points of a grid: a pull (backward) warp.
 
-  The paper's eq. 3, for every channel c alike:
+  The paper's eq. 3, for every channel c:
 
   $$V_i^c = \sum_n \sum_m U_{nm}^c \, k(x_i - m) \, k(y_i - n)$$
 
   It is differentiable in image and grid, in forward and reverse mode; at a
   lattice point the gradient with respect to the grid is the forward
-  difference (paper, eqs. 6 and 7). The identity grid returns the very image.
+  difference (paper, eqs. 6 and 7). The identity grid returns the image itself.
   A NaN coordinate gives NaN; an infinite or huge one is outside the image.
 
   Args:
@@ -61,20 +61,20 @@ def grid_sample(
     padding_mode: what lies outside: "zeros", "border" or "reflection", with
       the meaning these have in torch's `grid_sample`; "wrap", the image again;
       or "fill", the value of `fill_value`.
-    fill_value: for `padding_mode="fill"` and for it alone: a number, or one
-      for each channel, (C,).
+    fill_value: for `padding_mode="fill"` only: a number, or one for each
+      channel, (C,).
     align_corners: False: -1 and 1 are the outer edges of the corner pixels.
       True: their centres. See `stn.grids`.
     footprint: anti-aliasing, for the linear kernel: the side, in pixels of the
       image, of the square (cube) that each sample stands for, (*output). Its
-      mean is looked up in a mip pyramid (`stn.sampling.mip`). Sides up to 1,
-      and None, mean a point. `spatial_transform(antialias="mip")` works it out.
+      mean comes from a mip pyramid (`stn.sampling.mip`). A side of at most 1,
+      and None, mean a point. `spatial_transform(antialias="mip")` computes it.
     gradient: the derivative with respect to the grid: a key of `GRADIENTS`, or
       a rule. "exact"; "linearised", with a wider basin of attraction
-      (`linearised_gradient` for other widths than one pixel); "multiscale",
-      which leads a grid back that has left the image.
-    implementation: a key of `IMPLEMENTATIONS`; None takes the fastest there
-      is for the case, see `implementations`.
+      (`linearised_gradient` for widths other than one pixel); "multiscale",
+      which leads back a grid that has left the image.
+    implementation: a key of `IMPLEMENTATIONS`; None takes the fastest one that
+      supports the case, see `implementations`.
 
   Returns:
     The warped image (*output, C), of the image's dtype (float32 for bool and
@@ -82,9 +82,9 @@ def grid_sample(
 
   Raises:
     TypeError: if `grid` is not floating, or `image` is complex.
-    ValueError: if the shapes do not fit each other, a name is unknown, an
-      option does not go with another, the implementation is not there, or the
-      image has no pixels or 2**31 or more.
+    ValueError: if shapes do not match, a name is unknown, options exclude each
+      other, the implementation cannot be used here, or the image has no pixels
+      or 2**31 or more.
 
   Example:
     >>> import jax.numpy as jnp

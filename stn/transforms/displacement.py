@@ -35,7 +35,7 @@ def displacement(
       for the program.
     num_points: control points, K.
     ndim: dimensions of the space, d.
-    coefficients: C (M, K); None if M = K and C is the unit matrix.
+    coefficients: C (M, K); None if M = K and C is the identity matrix.
 
   Returns:
     The family; theta has K d numbers.

@@ -33,7 +33,7 @@ def _lattice(
   ndim = len(size)
 
   def basis(points):
-    """Products of one spline an axis: points (N, d) -> (N, K)."""
+    """Products of one spline per axis: points (N, d) -> (N, K)."""
     products = jnp.ones_like(points[:, :1])
     for axis, n in enumerate(size):
       cells = n - 1 - 2 * border
@@ -65,7 +65,7 @@ def flow(
     coordinates, zeros the identity.
 
   Raises:
-    ValueError: if `size` is less than 2 or not one int an axis.
+    ValueError: if `size` is less than 2 or not one int per axis.
 
   Example:
     >>> family = flow(ndim=1, size=3)

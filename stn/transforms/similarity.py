@@ -44,7 +44,7 @@ def rotation_matrix(angles: jax.Array, ndim: int) -> jax.Array:
     ndim: dimensions of the space.
 
   Returns:
-    R (ndim, ndim), exactly the unit matrix for zeros. In 3D by Rodrigues'
+    R (ndim, ndim), exactly the identity matrix for zeros. In 3D by Rodrigues'
     formula, I + sin(r) / r K + (1 - cos(r)) / r^2 K^2 with K p = w x p and
     r = |w|, in a form that is smooth at w = 0.
   """

@@ -1,6 +1,8 @@
 """The linear sampler's derivative rules, in XLA and in C++."""
 
 import functools
+import importlib.util
+import os
 import re
 import sys
 import types
@@ -77,11 +79,33 @@ def test_every_padding_in_2d(padding_mode, align_corners):
 
 
 @needs_native
-@pytest.mark.parametrize("channels", [1, 2, 4, 5, 64])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflection"])
 @pytest.mark.parametrize("spatial", [(7,), (5, 6), (3, 4, 5)], ids=str)
-def test_every_number_of_axes_and_channels(spatial, channels):
-  compare(spatial, channels)
-  compare(spatial, channels, padding_mode="reflection", align_corners=True)
+def test_every_number_of_axes_and_channels(spatial, padding_mode):
+  """Against one program of XLA: channels of zeros add nothing."""
+  options = {
+    "padding_mode": padding_mode,
+    "align_corners": padding_mode == "reflection",
+  }
+  ours, theirs = (
+    jax.jit(functools.partial(value_and_gradients, sampler(name, **options)))
+    for name in ("native", "xla")
+  )
+  grid = smooth_grid(spatial, (300,), options["align_corners"])
+  for channels in (1, 2, 4, 5, 64):
+    images = random_image(*spatial, 64), random_image(300, 64, seed=1)
+    image, ct = (np.where(np.arange(64) < channels, a, 0) for a in images)
+    expected = theirs(image, grid, ct)
+    got = ours(image[..., :channels], grid, ct[..., :channels])
+    expected = (
+      expected[0][:, :channels],
+      expected[1][..., :channels],
+      expected[2],
+    )
+    for a, b in zip(got, expected, strict=True):
+      assert a.shape == b.shape
+      tolerance = 1e-5 * max(1.0, np.abs(b).max())
+      np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
 @needs_native
@@ -255,7 +279,7 @@ def both_ways(f, g, image, grid):
 
 @BOTH
 def test_forward_mode_and_second_order(implementation):
-  """Against a kernel of one's own, which has no rules but JAX's."""
+  """Against a user's kernel, which JAX differentiates by itself."""
   image, grid = random_image(3, 4, 2), smooth_grid((3, 4), (4,), False)
   tent = stn.Kernel(radius=1, fn=lambda distance: 1 - distance)
   options = {"padding_mode": "border"}
@@ -426,6 +450,35 @@ def test_another_slope_keeps_the_native_values():
 
 
 # Whether it is there.
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec("stn_native") is None
+  or os.environ.get("STN_NATIVE") == "0",
+  reason="stn_native is not installed, or turned off",
+)
+def test_where_it_is_installed_the_default_on_a_cpu_is_cpp():
+  """Whatever else says that it is not: a renamed part of JAX must not do so."""
+  images = random_image(3, 4, 5, 2)
+  grids = smooth_grid((4, 5), (3, 6), False)
+  gradients = jax.grad(lambda *args: stn.grid_sample(*args).sum(), (0, 1))
+
+  def lowered(f):
+    return jax.jit(f).lower(images, grids).as_text()
+
+  assert "stn_native_sample" in lowered(jax.vmap(stn.grid_sample))
+  for name in ("stn_native_pull", "stn_native_scatter"):
+    assert name in lowered(jax.vmap(gradients))
+  mesh = jax.make_mesh(
+    (1,),
+    ("data",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices()[:1],
+  )
+  mapped = jax.shard_map(
+    jax.vmap(gradients), mesh=mesh, in_specs=P("data"), out_specs=P("data")
+  )
+  assert "stn_native_scatter" in lowered(mapped)
 
 
 def fake_package(monkeypatch, **members):
