@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike
 
 from stn._checks import as_coordinates, full_dtype
 from stn.grids import pixel_pitch, regular_grid
@@ -41,7 +42,7 @@ def check_antialias(antialias: object) -> int:
 
 def pixel_footprint(
   transform: Transform,
-  theta: jax.Array,
+  theta: ArrayLike,
   output_size: Sequence[int],
   image_size: Sequence[int],
   *,
@@ -87,7 +88,7 @@ def pixel_footprint(
 def supersample(
   image: jax.Array,
   transform: Transform,
-  theta: jax.Array,
+  theta: ArrayLike,
   output_size: Sequence[int],
   count: int,
   *,

@@ -21,9 +21,10 @@ import numpy as np
 from stn.grids import pixel_rule
 from stn.sampling import paddings
 from stn.sampling.linear.batching import Layout, Options, unbatched
+from stn.sampling.paddings import Padding
 
 # What the library calls its paddings: (function, align_corners) -> number.
-_PADDINGS = {
+_PADDINGS: dict[tuple[Padding, bool], int] = {
   (paddings.zeros, False): 0,
   (paddings.zeros, True): 0,
   (paddings.border, False): 1,

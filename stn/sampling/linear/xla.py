@@ -64,12 +64,10 @@ class _Corner(NamedTuple):
 
 
 def _corners(
-  options: Options,
+  interpolation: Interpolation,
   spatial: Sequence[int],
-  channels: int,
   pixels: Sequence[jax.Array],
 ) -> Iterator[_Corner]:
-  interpolation = _interpolation(options, channels)
   axes = [
     gather.find_taps(pixel, size, interpolation)
     for pixel, size in zip(pixels, spatial, strict=True)
@@ -101,7 +99,8 @@ def grid_vjp(options, image, ct, grid):
     functools.partial(_to_pixels, options, spatial), grid
   )
   totals = [jnp.zeros(pixel.shape, dtype) for pixel in pixels]
-  for corner in _corners(options, spatial, channels, pixels):
+  interpolation = _interpolation(options, channels)
+  for corner in _corners(interpolation, spatial, pixels):
     value = flat.at[corner.index].get(mode="promise_in_bounds")
     value = _mask(corner.inside, value).astype(dtype)
     dot = _sum_channels(value * ct.astype(dtype))
@@ -130,7 +129,8 @@ def image_vjp(options, ct, grid, *, spatial, dtype):
   channels = ct.shape[-1]
   flat = jnp.zeros((math.prod(spatial), channels), dtype)
   pixels = _to_pixels(options, spatial, grid)
-  for corner in _corners(options, spatial, channels, pixels):
+  interpolation = _interpolation(options, channels)
+  for corner in _corners(interpolation, spatial, pixels):
     weight = math.prod(corner.weights[1:], start=corner.weights[0])
     part = weight[..., None].astype(dtype) * ct.astype(dtype)
     flat = flat.at[corner.index].add(
