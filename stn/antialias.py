@@ -20,7 +20,7 @@ from stn.sampling.gather import sum_in_a_loop
 from stn.transforms import Transform
 
 
-def check_antialias(antialias: object) -> int:
+def check_antialias(antialias: Any) -> int:
   """Returns the samples per axis in an output pixel; 1 for None and "mip".
 
   Raises:

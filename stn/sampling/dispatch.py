@@ -6,7 +6,9 @@ from collections.abc import Callable
 import jax
 
 from stn._checks import check_choice
-from stn.sampling import gather, linear, matmul
+from stn.sampling import gather, matmul
+from stn.sampling.linear import native
+from stn.sampling.linear import sampler as linear
 
 IMPLEMENTATIONS = {
   "gather": gather.sample,
@@ -34,7 +36,7 @@ def implementations() -> dict[str, str | None]:
     True
   """
   return {name: None for name in IMPLEMENTATIONS} | {
-    "native": linear.reason_unavailable()
+    "native": native.reason_unavailable()
   }
 
 

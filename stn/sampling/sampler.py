@@ -15,11 +15,12 @@ from stn._checks import (
   check_shape,
   full_dtype,
 )
-from stn.sampling import gradients, linear, mip, splines
+from stn.sampling import gradients, mip, splines
 from stn.sampling.dispatch import get_implementation
 from stn.sampling.gradients import GRADIENTS, GradientRule
 from stn.sampling.interpolation import Interpolation
 from stn.sampling.kernels import KERNELS, Kernel, get_kernel
+from stn.sampling.linear import sampler as linear
 from stn.sampling.paddings import PADDINGS
 
 

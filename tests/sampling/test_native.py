@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import stn
-from stn.sampling import dispatch, implementations
+from stn.sampling import implementations
 from stn.sampling.linear import native
 
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
@@ -530,7 +530,7 @@ def test_no_package(monkeypatch):
 def test_the_switch(monkeypatch, own_errors):
   monkeypatch.setenv("STN_NATIVE", "0")
   assert reason_unavailable() == "STN_NATIVE=0 is set"
-  monkeypatch.setattr(dispatch.linear, "reason_unavailable", reason_unavailable)
+  monkeypatch.setattr(native, "reason_unavailable", reason_unavailable)
   others = {name: None for name in ("gather", "matmul", "xla")}
   assert implementations() == others | {"native": "STN_NATIVE=0 is set"}
   with pytest.raises(ValueError, match="`implementation` 'native' cannot be"):
