@@ -22,7 +22,7 @@ class Transform:
     matrix: for a family of projective maps, theta -> the homogeneous matrix
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
-      of first degree in theta. Then `theta_from_points` can fit it.
+      affine in theta. Then `theta_from_points` can fit it.
   """
 
   identity: np.ndarray

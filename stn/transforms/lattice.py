@@ -1,6 +1,6 @@
-"""Free-form deformations: displacements on a lattice, linear or cubic between.
+"""Free-form deformations: displacements on a lattice, interpolated between.
 
-Outside of [-1, 1] a point is displaced as the nearest one of the border.
+Outside [-1, 1] a point is displaced as the nearest one on the border.
 """
 
 import math
@@ -83,9 +83,9 @@ def bspline(
 ) -> Transform:
   """The cubic B-spline free-form deformation, twice smoothly differentiable.
 
-  Of the n control points along an axis the first and the last are outside of
-  [-1, 1], the second on -1 and the last but one on 1: n - 3 cells between. The
-  spline does not pass through the displacements, it smoothes them; equal ones
+  Of the n control points along each axis the first and the last are outside
+  [-1, 1], the second at -1 and the last but one at 1, with n - 3 cells between.
+  The spline does not pass through the displacements but smooths them; equal ones
   move all points equally.
 
   Args:
@@ -98,7 +98,7 @@ def bspline(
     zeros the identity.
 
   Raises:
-    ValueError: if there are fewer than 4 control points along an axis.
+    ValueError: if there are fewer than 4 control points along any axis.
 
   Example:
     >>> family = bspline(ndim=1, num_control_points=5)
