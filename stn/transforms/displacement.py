@@ -65,7 +65,7 @@ def lattice_size(
   ndim: int,
   least: int,
 ) -> tuple[int, ...]:
-  """One number per axis, in the image's order, from one for all or one for each."""
+  """One number per axis, in the image's order; a single one serves all."""
   error = (
     f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
     f"got {size!r}."

@@ -85,8 +85,8 @@ def bspline(
 
   Of the n control points along each axis the first and the last are outside
   [-1, 1], the second at -1 and the last but one at 1, with n - 3 cells between.
-  The spline does not pass through the displacements but smooths them; equal ones
-  move all points equally.
+  The spline does not pass through the displacements but smooths them; equal
+  ones move all points equally.
 
   Args:
     ndim: dimensions of the space, 1, 2 or 3.

@@ -96,7 +96,7 @@ def compose(
 ) -> Float[jax.Array, "n n"]:
   """The matrix that acts on points as `first`, then `second`: a product.
 
-  For images the order is the reverse: pull warps compose by warping the image by
+  For images the order is reversed: pull warps compose by warping the image by
   `second` first, then by `first`.
 
   Args:

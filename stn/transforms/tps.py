@@ -66,7 +66,7 @@ def tps(
   """The thin plate spline: d parameters for each of K control points.
 
   Control point c_k is mapped to c_k + theta_k, and all other points follow with
-  the least bending energy. The paper's spline is the default: K = 16 control points,
+  least bending energy. The paper's spline is the default: 16 control points,
   on a regular 4 x 4 lattice from corner to corner, 32 parameters.
 
   Args:
