@@ -5,6 +5,7 @@ python eval.py --workdir=runs/r_st_cnn --split=test --pictures
 
 import json
 import logging
+import os
 import pathlib
 import sys
 
@@ -25,7 +26,7 @@ flags.mark_flag_as_required("workdir")
 
 def main(argv):
   """Evaluates and prints."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells a lot below
+  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
   logging.getLogger("stn").setLevel(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
@@ -44,4 +45,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  sys.path.append(os.getcwd())  # where "module:attribute" may be, too
   app.run(main)

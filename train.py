@@ -1,10 +1,11 @@
-"""Trains a model as a config file says; continues a run that was stopped.
+"""Trains a network as a config file says; continues a run that was stopped.
 
     python train.py --config=configs/mnist.py:distortion=r,model=st_cnn \
         --workdir=runs/r_st_cnn --config.optim.learning_rate=0.001
 """
 
 import logging
+import os
 import sys
 
 import jax
@@ -33,7 +34,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv):
   """Runs the experiment and prints where it is."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells a lot below
+  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
   logging.getLogger("stn").setLevel(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
@@ -49,11 +50,12 @@ def main(argv):
   except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
     sys.exit(f"Error: {error}")
   if jax.process_index() == 0:
-    low, high = result["ci95"]
+    low, high = result["interval"]
     print(
-      f"{result['model']}: test error {result['error']:.2f} % (95 % interval "
-      f"{low:.2f} to {high:.2f}), {result['params']:,} parameters, "
-      f"{result['seconds']:.0f} s. Everything is in {WORKDIR.value}/"
+      f"{result['model']}: test {result['metric']} {result['value']:.4g} "
+      f"{result['unit']} (95 % interval {low:.4g} to {high:.4g}), "
+      f"{result['params']:,} parameters, {result['seconds']:.0f} s. "
+      f"Everything is in {WORKDIR.value}/"
     )
 
 
@@ -67,4 +69,5 @@ def parse_flags(argv):
 
 
 if __name__ == "__main__":
+  sys.path.append(os.getcwd())  # where "module:attribute" may be, too
   app.run(main, flags_parser=parse_flags)

@@ -32,28 +32,61 @@ def parse_arg(arg: str, **defaults: str) -> dict[str, str]:
 
 
 def get_base() -> ConfigDict:
-  """Returns a fresh config with every field."""
+  """Returns a fresh config with every field.
+
+  Wherever a name is asked for, it is a row of a table of stn, or
+  "module:attribute" of an importable module of your own.
+  """
   config = ConfigDict()
+  config.version = 2  # of these fields; runs of another one are refused
   config.experiment = "mnist"
   config.recipe = "adamw"  # a name for the training settings, for the results
   config.seed = 0
 
+  # What is learned: stn.tasks. Further fields are options of the task.
+  config.task = ConfigDict({"name": "classification"})
+
   config.data = data = ConfigDict()
   data.name = "mnist_5k"  # a source of stn.data, or a set of tfds
   data.data_dir = ""  # of tfds; "": TFDS_DATA_DIR, else ~/tensorflow_datasets
-  data.distortion = "none"  # none, r, rts
+  data.in_memory = True  # False: records are read and decoded as needed
+  data.image_size = ()  # (H, W) that images are resized to; (): as they are
+  data.augment = "none"  # on the host, of images that are not kept in memory
+  data.num_threads = (
+    -1
+  )  # that read ahead; 0: none; -1: one per core if streamed
+  data.prefetch = 2  # batches that are read ahead
+  data.classes = ()  # only these labels; (): all
+  data.train_size = 0  # only so many of train; 0: all
   data.validation_size = 0  # held out of train, stratified; 0: none
+  data.resplit = ()  # (train, test): pools both and cuts anew in these sizes
+  data.composition = "single"  # of images to examples: single, pairs, clutter
+  data.composition_options = ConfigDict()
+  data.distortion = "none"  # on the device, see stn/data/distortions.py
+  data.distortion_options = ConfigDict()
+  data.mean = ()  # per channel, subtracted after the distortion; (): 0
+  data.std = ()  # per channel, divided by; (): 1
+  data.contrast = "none"  # none, global, local
   data.batch_size = 64  # of all devices together
   data.eval_batch_size = 500
   data.eval_seed = 0  # the distorted test set is drawn once from this seed
 
+  # The network: stn.models. Further fields are options of it.
   config.model = model = ConfigDict()
-  model.name = "st_cnn"  # fcn, cnn, st_fcn, st_cnn
-  model.transform = "affine"  # of the spatial transformer: docs/transforms.md
+  model.name = "st_cnn"
   model.features = ()  # widths of the classifier's hidden layers
+  model.dropout = 0.0  # of what the classifier's last layer sees
+  model.dtype = "float32"  # of the computation; or bfloat16
+  model.transform = "affine"  # of the spatial transformer: docs/transforms.md
+  model.localisation = ""  # its network: "" is the model's own; fc, conv, ...
   model.output_size = ()  # of the spatial transformer; (): that of its input
   model.num_transformers = 1  # in parallel
-  model.dtype = "float32"  # of the computation; or bfloat16
+  model.localisation_options = ConfigDict()
+  model.iterations = 1  # warps that are composed, see stn.models
+  model.initial_theta = ()  # at the start of the training; (): the identity
+  model.method = "linear"  # of interpolation
+  model.padding_mode = "zeros"  # what lies outside
+  model.gradient = "exact"  # of the sampler, with respect to the grid
 
   config.optim = optim = ConfigDict()
   optim.name = "adamw"  # sgd, adamw
@@ -71,7 +104,60 @@ def get_base() -> ConfigDict:
   config.log_every = 50  # steps
   config.eval_every = 500  # steps; a checkpoint follows every evaluation
   config.checkpoint_every = 0  # steps; further checkpoints; 0: none
-  config.keep_checkpoints = 2  # the latest ones, besides the best
+  config.keep_checkpoints = 2  # the latest ones, in addition to the best
   config.num_devices = 0  # 0: all
   config.num_pictures = 10  # test examples in the pictures; 0: no pictures
   return config
+
+
+def set_data(config: ConfigDict, name: str, small_epochs: float = 30.0) -> None:
+  """Sets the digits to train on, and how much of them to hold out.
+
+  Args:
+    config: to change.
+    name: "mnist": 55,000 train, 5,000 of train held out to choose the
+      checkpoint, 10,000 test. "mnist_5k": the embedded 4,000 train and 1,000
+      test; the last checkpoint is tested.
+    small_epochs: length of the training on "mnist_5k".
+
+  Raises:
+    ValueError: if the name is another one.
+  """
+  if name not in ("mnist", "mnist_5k"):
+    raise ValueError(f"`data` must be mnist or mnist_5k; got {name!r}.")
+  config.data.name = name
+  config.data.validation_size = 5000 if name == "mnist" else 0
+  config.log_every = 100
+  config.eval_every = 1000 if name == "mnist" else 250
+  config.num_epochs = 15.0 if name == "mnist" else small_epochs
+
+
+def set_recipe(config: ConfigDict, name: str) -> None:
+  """Sets how to train.
+
+  Args:
+    config: to change.
+    name: "adamw": AdamW with warm-up and cosine, for `num_epochs`. "long": 100
+      epochs of it in batches of 256. "paper": the paper's 150,000 steps of
+      plain SGD from learning rate 0.01, divided by 10 after each third.
+
+  Raises:
+    ValueError: if the name is another one.
+  """
+  config.recipe = name
+  if name == "paper":
+    config.data.batch_size = 256
+    config.optim.name = "sgd"
+    config.optim.learning_rate = 0.01
+    config.optim.schedule = "step"
+    config.optim.weight_decay = 0.0
+    config.optim.clip_norm = 0.0
+    config.optim.localisation_lr = 1.0
+    config.num_steps = 150_000
+    config.log_every = 1000
+    config.eval_every = 10_000
+  elif name == "long":
+    config.data.batch_size = 256
+    config.num_epochs = 100.0
+  elif name != "adamw":
+    raise ValueError(f"`recipe` must be adamw, long or paper; got {name!r}.")

@@ -1,39 +1,60 @@
-"""Distorted MNIST: the paper's Table 1.
+r"""Distorted MNIST: the paper's Table 1.
 
     python train.py --config=configs/mnist.py:distortion=r,model=st_cnn \
         --config.data.data_dir=DIR --workdir=runs/r_st_cnn
+    python train.py --config=configs/mnist.py:distortion=tc,data=mnist_5k \
+        --workdir=runs/tc                   # needs no data folder
 
-Section 4.1 and appendix A.4. `recipe=adamw` (default) is 15 epochs of AdamW
-with warm-up and cosine; `recipe=long` 100 epochs of it in batches of 256;
+Section 4.1 and appendix A.4. `distortion` is r, rts, p, e, t or tc; what each
+does is in stn/data/distortions.py, its cells that the paper leaves open are
+`data.distortion_options`. `recipe=adamw` (default) is 15 epochs of AdamW with
+warm-up and cosine; `recipe=long` 100 epochs of it in batches of 256;
 `recipe=paper` the paper's 150,000 steps of plain SGD from learning rate 0.01,
-divided by 10 after each third. The paper does not give the widths of its
-layers: those of the convolutional networks are read from its "32-64 filters",
-the others chosen so that all models of one distortion have equal numbers of
-parameters within 2 %; `size=400k` has about as many as the paper may have. Nor
-does it say how much slower its localisation nets learn:
-`optim.localisation_lr` is 1 in its recipe. Results and times are in README.md
-and results/.
+divided by 10 after each third.
+
+The paper does not give the widths of its layers: those of the convolutional
+networks are read from its "32-64 filters", the others chosen so that all models
+of one canvas have equal numbers of parameters within 2 %; `size=400k` has about
+as many as the paper may have. `model=cnn_bn` and `st_cnn_bn` are a modern
+network, 3x3 convolutions with batch normalisation, with and without a spatial
+transformer. Nor does the paper say how much slower its localisation nets learn:
+`optim.localisation_lr` is 1 in its recipe. Results and times are in
+docs/results.md.
 """
 
 from configs import common
 
-# Widths of the classifier by distortion (28x28 or 42x42 pixels) and model:
-# about 117,000 parameters on 28x28 pixels, 135,000 on 42x42 ...
-FEATURES = {
-  "none": {
-    "fcn": (128, 128),
-    "cnn": (32, 71),
-    "st_fcn": (104, 64),
-    "st_cnn": (32, 64),
-  },
-  "rts": {
-    "fcn": (73, 73),
-    "cnn": (32, 73),
-    "st_fcn": (42, 42),
-    "st_cnn": (32, 64),
-  },
+# Widths of the classifier by model, for equal numbers of parameters: about
+# 117,000 on 28x28 pixels ...
+FEATURES_28 = {
+  "fcn": (128, 128),
+  "cnn": (32, 71),
+  "st_fcn": (104, 64),
+  "st_cnn": (32, 64),
 }
-FEATURES["r"] = FEATURES["none"]
+# ... 135,000 on 42x42 ...
+FEATURES_42 = {
+  "fcn": (73, 73),
+  "cnn": (32, 73),
+  "st_fcn": (42, 42),
+  "st_cnn": (32, 64),
+}
+# ... 150,000 on 60x60 ...
+FEATURES_60 = {
+  "fcn": (41, 41),
+  "cnn": (32, 57),
+  "st_fcn": (40, 40),
+  "st_cnn": (32, 64),
+}
+FEATURES = {
+  "none": FEATURES_28,
+  "r": FEATURES_28,
+  "rts": FEATURES_42,
+  "p": FEATURES_28,
+  "e": FEATURES_28,
+  "t": FEATURES_60,
+  "tc": FEATURES_60,
+}
 
 # ... and 400,000 on 28x28, which may be what the paper has.
 FEATURES_400K = {"cnn": (64, 124), "st_cnn": (64, 120)}
@@ -46,42 +67,31 @@ def get_config(arg: str = ""):
     distortion="r",
     model="st_cnn",
     transform="affine",
+    data="mnist",
     recipe="adamw",
     size="117k",
   )
+  distortion, model = args["distortion"], args["model"]
   config = common.get_base()
-  config.data.name = "mnist"
-  config.data.distortion = args["distortion"]
-  config.data.validation_size = 5000
-  config.model.name = args["model"]
+  large = distortion in ("t", "tc")
+  common.set_data(config, args["data"], small_epochs=15.0 if large else 30.0)
+  config.data.distortion = distortion
+  if distortion == "tc":
+    config.data.composition = "clutter"
+  config.model.name = model
   config.model.transform = args["transform"]
-  widths = FEATURES.get(args["distortion"], {})
+  widths = FEATURES.get(distortion, {})
   if args["size"] == "400k":
-    if args["model"] not in FEATURES_400K or args["distortion"] == "rts":
+    if model not in FEATURES_400K or widths is not FEATURES_28:
       raise ValueError("`size=400k` is for cnn and st_cnn on 28x28 pixels.")
     widths = FEATURES_400K
   elif args["size"] != "117k":
     raise ValueError(f"`size` must be 117k or 400k; got {args['size']!r}.")
-  config.model.features = widths.get(args["model"], ())
-  config.recipe = args["recipe"]
-  config.log_every = 100
-  config.eval_every = 1000
-  if args["recipe"] == "paper":
-    config.data.batch_size = 256
-    config.optim.name = "sgd"
-    config.optim.learning_rate = 0.01
-    config.optim.schedule = "step"
-    config.optim.weight_decay = 0.0
-    config.optim.clip_norm = 0.0
-    config.optim.localisation_lr = 1.0
-    config.num_steps = 150_000
-    config.log_every = 1000
-    config.eval_every = 10_000
-  elif args["recipe"] == "long":
-    config.data.batch_size = 256
-    config.num_epochs = 100.0
-  elif args["recipe"] != "adamw":
-    raise ValueError(
-      f"`recipe` must be adamw, long or paper; got {args['recipe']!r}."
-    )
+  config.model.features = widths.get(model, ())
+  if large:
+    # The digit fills a quarter of the canvas: the transformer cuts it out.
+    config.model.output_size = (28, 28)
+    if model == "st_cnn_bn":  # at most 150,000 parameters
+      config.model.localisation_options.update({"features": (12, 12)})
+  common.set_recipe(config, args["recipe"])
   return config.lock()

@@ -8,7 +8,7 @@ The two models have equal numbers of parameters (within 1 %).
 """
 
 from configs import common
-from configs.mnist import FEATURES
+from configs.mnist import FEATURES_28
 
 
 def get_config(arg: str = ""):
@@ -16,13 +16,10 @@ def get_config(arg: str = ""):
   args = common.parse_arg(arg, model="st_cnn", transform="affine")
   config = common.get_base()
   config.experiment = "quickstart"
-  config.data.name = "mnist_5k"
+  common.set_data(config, "mnist_5k")
   config.data.distortion = "r"
   config.model.name = args["model"]
   config.model.transform = args["transform"]
-  config.model.features = FEATURES["r"].get(args["model"], ())
+  config.model.features = FEATURES_28.get(args["model"], ())
   config.optim.localisation_lr = 1.0
-  config.num_epochs = 30.0
-  config.log_every = 100
-  config.eval_every = 250
   return config.lock()

@@ -1,8 +1,8 @@
 """The results table: `python -m stn.results`.
 
-Each line of results/*.jsonl is what one finished run wrote to its result.json.
-This groups them by what was trained, averages over seeds and puts the paper's
-figure beside ours.
+Each line of results/*.jsonl is what one finished run wrote to its result.json,
+a row made by `make_row`. This groups them by what was trained, averages over
+seeds and puts the published figure beside ours.
 
     python -m stn.results                      # the table of results/
     python -m stn.results --json               # the same, as a JSON list
@@ -16,36 +16,134 @@ import math
 import pathlib
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 RESULTS = pathlib.Path("results")
 
-# Test error in percent of the paper's Table 1, by distortion and model.
-PAPER = {
-  ("r", "fcn", None): 2.1,
-  ("r", "cnn", None): 1.2,
-  ("r", "st_fcn", "affine"): 1.2,
-  ("r", "st_cnn", "affine"): 0.7,
-  ("rts", "fcn", None): 5.2,
-  ("rts", "cnn", None): 0.8,
-  ("rts", "st_fcn", "affine"): 0.8,
-  ("rts", "st_cnn", "affine"): 0.5,
+_FAMILIES = ("affine", "projective", "tps")
+
+# Test errors in percent of the paper's Table 1: distortion -> FCN, CNN, and
+# ST-FCN and ST-CNN of each family.
+_TABLE_1 = {
+  "r": (2.1, 1.2, (1.2, 1.3, 1.1), (0.7, 0.8, 0.7)),
+  "rts": (5.2, 0.8, (0.8, 0.9, 0.8), (0.5, 0.6, 0.5)),
+  "p": (3.1, 1.5, (1.5, 1.4, 1.4), (0.8, 0.8, 0.8)),
+  "e": (3.2, 1.4, (2.7, 2.6, 2.4), (1.2, 1.3, 1.1)),
 }
+
+
+def _published() -> dict[tuple[str, str, str, str | None], float]:
+  """(experiment, distortion, model, transform) -> test error in percent."""
+  table: dict[tuple[str, str, str, str | None], float] = {}
+  for distortion, (fcn, cnn, st_fcn, st_cnn) in _TABLE_1.items():
+    table["mnist", distortion, "fcn", None] = fcn
+    table["mnist", distortion, "cnn", None] = cnn
+    for model, errors in (("st_fcn", st_fcn), ("st_cnn", st_cnn)):
+      for family, error in zip(_FAMILIES, errors, strict=True):
+        table["mnist", distortion, model, family] = error
+  # The family of the transformers is not stated.
+  for model, error in (("fcn", 13.2), ("cnn", 3.5)):
+    table["mnist", "tc", model, None] = error
+  for model, error in (("st_fcn", 2.0), ("st_cnn", 1.7)):
+    table["mnist", "tc", model, "affine"] = error
+  table["mnist_addition", "addition", "fcn", None] = 47.7
+  table["mnist_addition", "addition", "cnn", None] = 14.7
+  for family, error in zip(_FAMILIES, (9.0, 5.9, 5.8), strict=True):
+    table["mnist_addition", "addition", "st_fcn", family] = error
+  # Esteves et al., Polar Transformer Networks (ICLR 2018), Tables 1 and 2.
+  for distortion, cnn, st_cnn in (("r", 0.74, 0.61), ("rts", 0.62, 0.54)):
+    table["mnist", distortion, "cnn_bn", None] = cnn
+    table["mnist", distortion, "st_cnn_bn", "affine"] = st_cnn
+  table["sim2mnist", "sim2mnist", "cnn_bn", None] = 11.73
+  table["sim2mnist", "sim2mnist", "st_cnn_bn", "affine"] = 12.35
+  return table
+
+
+PUBLISHED = _published()
 
 _GROUP = (
   "experiment",
+  "task",
   "dataset",
   "distortion",
   "model",
   "transform",
   "recipe",
   "params",
+  "metric",
+  "unit",
   "device",
 )
 
 # Student's t, two-sided 95 %, for 2, 3, ... seeds.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def make_row(
+  metrics: Mapping[str, Any],
+  *,
+  metric: str,
+  rate: bool,
+  config: Any,
+  transform: str | None,
+  params: int,
+  step: int,
+  train_samples: int,
+  seconds: float,
+  environment: Mapping[str, Any],
+) -> dict[str, Any]:
+  """The row of one finished run: the one home of its schema.
+
+  Args:
+    metrics: of the test split, see `stn.training.evaluate`.
+    metric: the one to report.
+    rate: whether it is a fraction of examples, reported in percent.
+    config: of the run.
+    transform: family of its spatial transformers; None if it has none.
+    params: number of parameters.
+    step: of the checkpoint that was evaluated.
+    train_samples: examples seen in training, repetitions included.
+    seconds: that training took.
+    environment: "device", "commit" and "versions".
+
+  Returns:
+    A dict ready for JSON. "value" and "interval" are those of "metric", in
+    "unit" ("%" or ""); "error" and "ci95" repeat them where the metric is an
+    error rate, and are None elsewhere.
+  """
+  scale = 100 if rate else 1
+  value = round(scale * metrics[metric], 4)
+  interval = [round(scale * bound, 4) for bound in metrics[f"{metric}_ci95"]]
+  is_error = metric == "error" and rate
+  return {
+    "experiment": config.experiment,
+    "task": config.task.name,
+    "dataset": config.data.name,
+    "distortion": config.data.distortion,
+    "model": config.model.name,
+    "transform": transform,
+    "recipe": config.recipe,
+    "params": params,
+    "seed": config.seed,
+    "step": step,
+    "metric": metric,
+    "value": value,
+    "interval": interval,
+    "unit": "%" if rate else "",
+    "error": value if is_error else None,
+    "ci95": interval if is_error else None,
+    "loss": metrics["loss"],
+    "samples": metrics["samples"],
+    "train_samples": train_samples,
+    "seconds": seconds,
+    "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    "device": environment["device"],
+    "commit": environment["commit"],
+    "versions": environment["versions"],
+    "config": json.loads(config.to_json()),
+  }
 
 
 def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
@@ -86,13 +184,13 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
   return runs
 
 
-def _interval(errors: list[float], single: list[float]) -> list[float]:
+def _interval(values: list[float], single: list[float]) -> list[float]:
   """Over seeds, Student's; of a single run, its own over test examples."""
-  if len(errors) == 1:
+  if len(values) == 1:
     return single
-  t = _T95[min(len(errors) - 2, len(_T95) - 1)]
-  half = t * statistics.stdev(errors) / math.sqrt(len(errors))
-  mean = statistics.fmean(errors)
+  t = _T95[min(len(values) - 2, len(_T95) - 1)]
+  half = t * statistics.stdev(values) / math.sqrt(len(values))
+  mean = statistics.fmean(values)
   return [round(max(0.0, mean - half), 4), round(mean + half, 4)]
 
 
@@ -104,18 +202,21 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
   Returns:
     One row for each group, in the order of experiment, dataset, distortion,
-    recipe and model: what was trained; "seeds", their number; "error", the mean
-    test error in percent; "ci95", its 95 % interval, over seeds, or for a
-    single seed over test examples; "samples" in the test set; "seconds" a run;
-    "device" and "commit" of the runs.
+    recipe and model: what was trained; "seeds", their number; "value", the mean
+    of the test metric, and "interval", 95 %, over seeds, or for a single seed
+    over test examples; "error" and "ci95", the same for error rates;
+    "samples" in the test set; "train_samples" and "seconds" per run; "device"
+    and "commit" of the runs.
 
   Example:
     >>> run = dict.fromkeys(
-    ...     ["experiment", "dataset", "distortion", "model", "recipe"], "")
-    >>> run |= {"transform": None, "params": 1, "ci95": [0., 2.], "samples": 9,
-    ...         "seconds": 1., "device": "cpu", "commit": "c", "seed": 0}
-    >>> [row] = summarise([run | {"error": 1.}, run | {"error": 2.}])
-    >>> row["error"], row["seeds"]
+    ...     ["experiment", "task", "dataset", "distortion", "model", "recipe",
+    ...      "metric", "unit"], "")
+    >>> run |= {"transform": None, "params": 1, "interval": [0., 2.],
+    ...         "error": None, "samples": 9, "train_samples": 9, "seconds": 1.,
+    ...         "device": "cpu", "commit": "c", "seed": 0}
+    >>> [row] = summarise([run | {"value": 1.}, run | {"value": 2.}])
+    >>> row["value"], row["seeds"]
     (1.5, 2)
   """
   groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -123,50 +224,66 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     groups.setdefault(tuple(run[name] for name in _GROUP), []).append(run)
   rows = []
   for key, group in groups.items():
-    errors = [run["error"] for run in group]
+    values = [run["value"] for run in group]
+    value = round(statistics.fmean(values), 4)
+    interval = _interval(values, group[0]["interval"])
+    is_error = group[0]["error"] is not None
     rows.append(
       {
         **{n: v for n, v in zip(_GROUP, key, strict=True) if n != "device"},
         "seeds": len(group),
-        "error": round(statistics.fmean(errors), 4),
-        "ci95": _interval(errors, group[0]["ci95"]),
+        "value": value,
+        "interval": interval,
+        "error": value if is_error else None,
+        "ci95": interval if is_error else None,
         "samples": group[0]["samples"],
+        "train_samples": round(
+          statistics.fmean(run["train_samples"] for run in group)
+        ),
         "seconds": round(statistics.fmean(r["seconds"] for r in group), 1),
         "device": group[0]["device"],
         "commit": ", ".join(sorted({str(run["commit"]) for run in group})),
       }
     )
-  order = ("experiment", "dataset", "distortion", "recipe", "model", "device")
-  return sorted(rows, key=lambda row: [row[name] for name in order])
+  order = ("experiment", "dataset", "distortion", "recipe", "model")
+  return sorted(
+    rows,
+    key=lambda row: [str(row[n]) for n in (*order, "transform", "device")],
+  )
 
 
 def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
-  """The table, as in the README.
+  """The table, as in docs/results.md.
 
   Args:
     rows: from `summarise`.
 
   Returns:
-    A Markdown table. The paper's figures stand beside runs on full MNIST only.
+    A Markdown table. Published figures stand beside runs on full MNIST only.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]
-    '| data | distortion |'
+    '| experiment | data |'
   """
   lines = [
-    "| data | distortion | model | recipe | parameters | test error % "
-    "(95 % interval) | paper % | seeds | time a run |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| experiment | data | distortion | model | recipe | parameters "
+    "| test (95 % interval) | published | seeds | time per run |",
+    "|---|---|---|---|---|---|---|---|---|---|",
   ]
   for row in rows:
-    key = (row["distortion"], row["model"], row["transform"])
-    paper = PAPER.get(key, "") if row["dataset"] == "mnist" else ""
+    names = ("experiment", "distortion", "model", "transform")
+    published = PUBLISHED.get(tuple(row[name] for name in names), "")
+    if row["dataset"] != "mnist":
+      published = ""
     model = row["model"] + (f" {row['transform']}" if row["transform"] else "")
-    low, high = row["ci95"]
+    low, high = row["interval"]
+    unit = f" {row['unit']}" if row["unit"] else ""
     lines.append(
-      f"| {row['dataset']} | {row['distortion']} | {model} | {row['recipe']} "
-      f"| {row['params']:,} | **{row['error']:.2f}** ({low:.2f} to {high:.2f}) "
-      f"| {paper} | {row['seeds']} | {row['seconds']:.0f} s, {row['device']} |"
+      f"| {row['experiment']} | {row['dataset']} | {row['distortion']} "
+      f"| {model} | {row['recipe']} | {row['params']:,} "
+      f"| {row['metric']} **{row['value']:.2f}**{unit} ({low:.2f} to "
+      f"{high:.2f}) | {published} | {row['seeds']} "
+      f"| {row['seconds']:.0f} s, {row['device']} |"
     )
   return "\n".join(lines)
 

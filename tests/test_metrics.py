@@ -1,142 +1,111 @@
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
 import scipy.stats
 
 from stn.metrics import (
-  classification_sums,
-  cross_entropy,
-  error_interval,
+  divide_groups,
+  mean_interval,
+  rate_interval,
+  sum_examples,
+  sum_groups,
   summarise,
 )
 
-CLASSES = 5
-sums_of = jax.jit(classification_sums)
+RNG = np.random.default_rng(0)
+VALUES = {
+  "loss": jnp.asarray(RNG.normal(size=40), jnp.float32),
+  "error": jnp.asarray(RNG.random(40) < 0.3),
+}
+GROUPS = jnp.asarray(RNG.integers(0, 4, 40))
 
 
-def batch(size, seed=0):
-  """Logits and labels; about half the answers are right."""
-  rng = np.random.default_rng(seed)
-  labels = rng.integers(0, CLASSES, size).astype(np.int32)
-  logits = rng.normal(size=(size, CLASSES)) + 1.5 * np.eye(CLASSES)[labels]
-  return jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
-
-
-def test_cross_entropy_is_the_negative_log_softmax():
-  logits, labels = batch(20)
-  log_softmax = scipy.special.log_softmax(np.asarray(logits, float), axis=1)
-  expected = -log_softmax[np.arange(20), labels]
-  np.testing.assert_allclose(
-    cross_entropy(logits, labels), expected, rtol=1e-5, atol=1e-6
-  )
-
-
-def test_cross_entropy_of_huge_logits_is_finite():
-  logits = jnp.array([[1e4, -1e4], [1e4, -1e4]])
-  losses = cross_entropy(logits, jnp.array([0, 1]))
-  np.testing.assert_allclose(losses, [0, 2e4])
+def take(values, places):
+  return {name: value[places] for name, value in values.items()}
 
 
 def test_sums_by_hand():
-  logits, labels = batch(40)
-  answers = np.argmax(logits, axis=1)
-  assert 5 < np.sum(answers != labels) < 35
-  right = answers == labels
-  sums = sums_of(logits, labels)
-  assert all(value.dtype == jnp.float32 for value in sums.values())
+  sums = sum_examples(VALUES)
   assert sums["count"] == 40
-  assert sums["errors"] == 40 - right.sum()
-  expected = [np.sum(labels == c) for c in range(CLASSES)]
-  np.testing.assert_array_equal(sums["class_count"], expected)
-  expected = [np.sum(right & (labels == c)) for c in range(CLASSES)]
-  np.testing.assert_array_equal(sums["class_correct"], expected)
-  expected = np.sum(cross_entropy(logits, labels))
-  np.testing.assert_allclose(sums["loss"], expected, rtol=1e-6)
+  assert sums["error"] == np.sum(VALUES["error"])
+  np.testing.assert_allclose(sums["loss"], np.sum(VALUES["loss"]), rtol=1e-5)
+  assert {value.dtype for value in sums.values()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("cuts", [[13], [1, 2, 39], [5, 5, 20]], ids=str)
 def test_sums_over_split_batches_are_those_of_the_whole(cuts):
-  logits, labels = batch(40)
-  whole = sums_of(logits, labels)
+  whole = sum_examples(VALUES)
   parts = [
-    sums_of(*part)
-    for part in zip(
-      jnp.split(logits, cuts), jnp.split(labels, cuts), strict=True
-    )
+    sum_examples(take(VALUES, places))
+    for places in np.split(np.arange(40), cuts)
+    if len(places)
   ]
   for name, value in whole.items():
-    total = sum(part[name] for part in parts)
-    np.testing.assert_allclose(total, value, rtol=1e-6)
+    np.testing.assert_allclose(sum(p[name] for p in parts), value, rtol=1e-5)
 
 
-@pytest.mark.parametrize("filling", [0.0, 1e30, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("filling", [1e30, np.inf, np.nan])
 def test_masked_examples_do_not_count(filling):
-  logits, labels = batch(12)
-  mask = np.arange(12) % 3 > 0
-  filled = jnp.where(mask[:, None], logits, filling)
-  # Eagerly: XLA makes a choice of a product with a mask, and hides its NaN.
-  masked = classification_sums(filled, labels, jnp.asarray(mask))
-  expected = sums_of(logits[mask], labels[mask])
+  mask = np.arange(40) % 3 > 0
+  filled = {"loss": jnp.where(mask, VALUES["loss"], filling)}
+  masked = sum_examples(filled, jnp.asarray(mask))
+  expected = sum_examples({"loss": VALUES["loss"][mask]})
   for name, value in expected.items():
     np.testing.assert_allclose(masked[name], value, rtol=1e-6, err_msg=name)
+  groups = sum_groups(filled["loss"], GROUPS, 4, jnp.asarray(mask))
+  expected = sum_groups(VALUES["loss"][mask], GROUPS[mask], 4)
+  for name, value in expected.items():
+    np.testing.assert_allclose(groups[name], value, rtol=1e-5, err_msg=name)
 
 
-def test_a_mask_of_all_is_no_mask():
-  logits, labels = batch(9)
-  masked = sums_of(logits, labels, jnp.ones(9, bool))
-  for name, value in sums_of(logits, labels).items():
-    np.testing.assert_array_equal(masked[name], value)
+def test_a_value_that_is_nan_is_seen():
+  values = {"loss": VALUES["loss"].at[2].set(jnp.nan)}
+  assert np.isnan(sum_examples(values)["loss"])
 
 
-def test_a_loss_that_is_nan_is_seen():
-  logits, labels = batch(4)
-  sums = sums_of(logits.at[2].set(jnp.nan), labels)
-  assert np.isnan(sums["loss"])
+def test_groups_by_hand():
+  means = divide_groups(sum_groups(VALUES["error"], GROUPS, 5))
+  for group in range(4):
+    members = np.asarray(GROUPS) == group
+    expected = np.mean(np.asarray(VALUES["error"])[members])
+    assert means[group] == pytest.approx(expected)
+  assert means[4] is None  # no example of it
 
 
 @pytest.mark.parametrize(
-  ("errors", "count"),
+  ("events", "count"),
   [(0, 1), (1, 1), (0, 500), (500, 500), (3, 10), (120, 10_000), (1, 60_000)],
 )
-def test_interval_is_wilson_s(errors, count):
-  expected = scipy.stats.binomtest(errors, count).proportion_ci(method="wilson")
-  low, high = error_interval(errors, count)
+def test_the_interval_of_a_rate_is_wilson_s(events, count):
+  expected = scipy.stats.binomtest(events, count).proportion_ci(method="wilson")
+  low, high = rate_interval(events, count)
   np.testing.assert_allclose((low, high), expected, rtol=1e-6, atol=1e-12)
-  assert 0 <= low <= errors / count <= high <= 1
+  assert 0 <= low <= events / count <= high <= 1
 
 
-def test_summary_by_hand():
-  summary = summarise(
-    {
-      "loss": np.float32(10),
-      "errors": np.float32(2),
-      "count": np.float32(8),
-      "class_count": np.array([4, 0, 4], np.float32),
-      "class_correct": np.array([4, 0, 2], np.float32),
-    }
+def test_the_interval_of_a_mean_is_the_normal_one():
+  values = np.asarray(VALUES["loss"], np.float64)
+  expected = scipy.stats.norm.interval(
+    0.95, values.mean(), scipy.stats.sem(values)
   )
-  assert summary == {
-    "error": 0.25,
-    "error_ci95": list(error_interval(2, 8)),
-    "loss": 1.25,
-    "per_class_accuracy": [1.0, None, 0.5],  # no example of the second
-    "samples": 8,
-  }
-  assert isinstance(summary["samples"], int)
+  got = mean_interval(values.sum(), (values**2).sum(), len(values))
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_summary_is_ready_for_json():
-  summary = summarise(sums_of(*batch(10)))
+def test_the_interval_of_a_single_number_is_that_number():
+  assert mean_interval(3.0, 9.0, 1) == (3.0, 3.0)
+
+
+def test_a_summary_divides_and_is_ready_for_json():
+  sums = sum_examples({**VALUES, "loss_square": VALUES["loss"] ** 2})
+  summary = summarise(sums, ["loss", "error"], ["error"])
+  assert summary["samples"] == 40
+  assert summary["error"] == pytest.approx(np.mean(VALUES["error"]))
+  assert summary["error_ci95"] == list(
+    rate_interval(float(sums["error"]), 40.0)
+  )
+  low, high = summary["loss_ci95"]
+  assert low < summary["loss"] < high
   assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-
-
-def test_accuracy_of_classes_weighs_to_the_error():
-  logits, labels = batch(50)
-  summary = summarise(sums_of(logits, labels))
-  share = np.bincount(labels, minlength=CLASSES) / 50
-  accuracy = np.dot(summary["per_class_accuracy"], share)
-  np.testing.assert_allclose(1 - accuracy, summary["error"], rtol=1e-6)

@@ -5,22 +5,36 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stn.results import PAPER, add, main, read, summarise, to_markdown
+from stn.results import (
+  PUBLISHED,
+  add,
+  main,
+  make_row,
+  read,
+  summarise,
+  to_markdown,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 KEYS = [
   "experiment",
+  "task",
   "dataset",
   "distortion",
   "model",
   "transform",
   "recipe",
   "params",
+  "metric",
+  "unit",
   "seeds",
+  "value",
+  "interval",
   "error",
   "ci95",
   "samples",
+  "train_samples",
   "seconds",
   "device",
   "commit",
@@ -28,9 +42,11 @@ KEYS = [
 
 
 def run_of(**fields):
-  """What a run writes to its result.json."""
+  """What a run writes to its result.json: of an error rate."""
+  value = fields.get("value", 0.8)
   return {
     "experiment": "mnist",
+    "task": "classification",
     "dataset": "mnist",
     "distortion": "r",
     "model": "st_cnn",
@@ -39,10 +55,15 @@ def run_of(**fields):
     "params": 116_696,
     "seed": 0,
     "step": 100,
-    "error": 0.8,
+    "metric": "error",
+    "value": value,
+    "interval": [0.6434, 0.9943],
+    "unit": "%",
+    "error": value,
     "ci95": [0.6434, 0.9943],
     "loss": 0.03,
     "samples": 10_000,
+    "train_samples": 825_000,
     "seconds": 120.0,
     "date": "2026-01-01",
     "device": "a CPU",
@@ -112,11 +133,13 @@ def test_averages_over_seeds_with_student_s_interval(number):
   rng = np.random.default_rng(number)
   errors = rng.uniform(0.7, 0.9, number).round(4).tolist()
   runs = [
-    run_of(seed=seed, error=error, seconds=100.0 + seed)
+    run_of(seed=seed, value=error, seconds=100.0 + seed)
     for seed, error in enumerate(errors)
   ]
   [row] = summarise(runs)
   assert row["seeds"] == number
+  assert row["value"] == row["error"]
+  assert row["interval"] == row["ci95"]
   assert row["error"] == pytest.approx(np.mean(errors), abs=1e-4)
   assert row["seconds"] == pytest.approx(100 + (number - 1) / 2, abs=0.06)
   expected = scipy.stats.t.interval(
@@ -127,7 +150,7 @@ def test_averages_over_seeds_with_student_s_interval(number):
 
 def test_the_interval_of_many_seeds_is_not_too_narrow():
   errors = np.random.default_rng(0).uniform(0.7, 0.9, 25).tolist()
-  [row] = summarise([run_of(seed=i, error=e) for i, e in enumerate(errors)])
+  [row] = summarise([run_of(seed=i, value=e) for i, e in enumerate(errors)])
   low, high = scipy.stats.t.interval(
     0.95, 24, np.mean(errors), scipy.stats.sem(errors)
   )
@@ -136,7 +159,7 @@ def test_the_interval_of_many_seeds_is_not_too_narrow():
 
 
 def test_an_interval_does_not_go_below_zero():
-  [row] = summarise([run_of(seed=0, error=0.1), run_of(seed=1, error=1.0)])
+  [row] = summarise([run_of(seed=0, value=0.1), run_of(seed=1, value=1.0)])
   assert row["ci95"][0] == 0
 
 
@@ -150,6 +173,8 @@ def test_a_single_seed_keeps_its_own_interval():
   ("name", "value"),
   [
     ("experiment", "other"),
+    ("task", "sequence"),
+    ("metric", "rmse"),
     ("dataset", "mnist_5k"),
     ("distortion", "rts"),
     ("model", "st_fcn"),
@@ -191,31 +216,70 @@ def cells(line):
   return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_markdown_shows_our_error_beside_the_paper_s():
+def test_markdown_shows_our_value_beside_the_published_one():
   header, rule, line = to_markdown(summarise([run_of()])).splitlines()
   assert len(cells(header)) == len(cells(rule)) == len(cells(line))
   assert set(rule) == {"|", "-"}
   row = dict(zip(cells(header), cells(line), strict=True))
-  assert row["test error % (95 % interval)"] == "**0.80** (0.64 to 0.99)"
-  assert row["paper %"] == str(PAPER["r", "st_cnn", "affine"]) == "0.7"
+  assert row["test (95 % interval)"] == "error **0.80** % (0.64 to 0.99)"
+  published = PUBLISHED["mnist", "r", "st_cnn", "affine"]
+  assert row["published"] == str(published) == "0.7"
   assert row["parameters"] == "116,696"
   assert row["model"] == "st_cnn affine"
-  assert row["time a run"] == "120 s, a CPU"
+  assert row["time per run"] == "120 s, a CPU"
+
+
+def test_a_metric_that_is_no_error_rate_has_no_error():
+  fields = {"metric": "rmse", "unit": "", "error": None, "ci95": None}
+  rows = summarise([run_of(**fields), run_of(seed=1, **fields)])
+  assert (rows[0]["value"], rows[0]["error"], rows[0]["ci95"]) == (
+    0.8,
+    None,
+    None,
+  )
+  assert "rmse **0.80** (" in to_markdown(rows)
+
+
+@pytest.mark.parametrize("rate", [True, False])
+def test_the_row_of_a_run_is_what_the_table_reads(rate):
+  from configs import mnist
+
+  row = make_row(
+    {"error": 0.008, "error_ci95": [0.006, 0.01], "loss": 0.1, "samples": 9},
+    metric="error",
+    rate=rate,
+    config=mnist.get_config(),
+    transform="affine",
+    params=116_696,
+    step=100,
+    train_samples=825_000,
+    seconds=120.0,
+    environment={"device": "a CPU", "commit": "c", "versions": {}},
+  )
+  assert list(row) == list(run_of())
+  assert (row["value"], row["unit"]) == ((0.8, "%") if rate else (0.008, ""))
+  assert row["error"] == (0.8 if rate else None)
+  assert list(summarise([row])[0]) == KEYS
 
 
 @pytest.mark.parametrize(
   "fields",
-  [{"dataset": "mnist_5k"}, {"distortion": "none"}, {"transform": "tps"}],
+  [
+    {"dataset": "mnist_5k"},
+    {"distortion": "none"},
+    {"transform": "bspline"},
+    {"experiment": "mnist_rot"},
+  ],
 )
-def test_the_paper_s_figure_stands_beside_the_same_task_alone(fields):
+def test_the_published_figure_stands_beside_the_same_experiment_alone(fields):
   header, _, line = to_markdown(summarise([run_of(**fields)])).splitlines()
-  assert dict(zip(cells(header), cells(line), strict=True))["paper %"] == ""
+  assert dict(zip(cells(header), cells(line), strict=True))["published"] == ""
 
 
 def test_a_model_without_transformer_is_named_alone():
   rows = summarise([run_of(model="cnn", transform=None)])
   line = to_markdown(rows).splitlines()[-1]
-  assert cells(line)[2] == "cnn"
+  assert cells(line)[3] == "cnn"
   assert "| 1.2 |" in line
 
 
@@ -242,7 +306,7 @@ def test_add_refuses_a_duplicate_and_adds_nothing(tmp_path):
   add([first], folder)
   before = (folder / "mnist.jsonl").read_bytes()
   fresh = workdir_of(tmp_path / "b", seed=1)
-  same = workdir_of(tmp_path / "c", error=0.5, commit="another")
+  same = workdir_of(tmp_path / "c", value=0.5, commit="another")
   for paths in ([fresh, same], [fresh, fresh], [same]):
     with pytest.raises(ValueError, match="already holds a run of st_cnn on r"):
       add(paths, folder)
@@ -308,12 +372,23 @@ def test_main_says_what_is_wrong_in_a_line(tmp_path, monkeypatch, capsys):
 # What the repository says.
 
 
-def test_readme_and_results_agree():
-  """`python -m stn.results` prints what stands between the two lines."""
-  if not list((ROOT / "results").glob("*.jsonl")):
-    pytest.skip("no results/*.jsonl yet")
-  text = (ROOT / "README.md").read_text()
+def table_of(path):
+  """What stands between the two lines that mark the results."""
+  text = (ROOT / path).read_text()
   start, end = "<!-- results -->", "<!-- /results -->"
   assert text.count(start) == text.count(end) == 1
-  table = text.partition(start)[2].partition(end)[0].strip()
-  assert table == to_markdown(summarise(read([ROOT / "results"])))
+  return text.partition(start)[2].partition(end)[0].strip()
+
+
+def test_the_docs_show_what_the_command_prints():
+  """`python -m stn.results` prints the table of docs/results.md."""
+  expected = to_markdown(summarise(read([ROOT / "results"])))
+  assert table_of("docs/results.md") == expected
+
+
+def test_the_readme_shows_rows_of_the_docs():
+  header, rule, *rows = table_of("README.md").splitlines()
+  everything = table_of("docs/results.md").splitlines()
+  assert [header, rule] == everything[:2]
+  assert 1 <= len(rows) <= 8
+  assert set(rows) <= set(everything[2:])

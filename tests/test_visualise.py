@@ -1,5 +1,6 @@
 import io
 import pathlib
+from types import SimpleNamespace
 
 import jax
 import matplotlib.colors
@@ -8,8 +9,15 @@ import PIL.Image
 import pytest
 
 import stn
-from stn import visualise
-from stn.visualise import encode_png, grid_outline, panel, write_gif
+from stn.visualise import (
+  encode_png,
+  grid_outline,
+  panel,
+  region_lines,
+  to_picture,
+  write_gif,
+)
+from stn.visualise.panel import _OUTLINES
 
 BLUE, VERMILION = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
 
@@ -23,6 +31,20 @@ def grid_of(theta, size):
   return np.asarray(stn.transform_grid("affine", theta, size))
 
 
+def captions_of(answers, labels):
+  return [
+    SimpleNamespace(
+      text=f"{a} ✓" if a == b else f"{a} ✗ ({b})", correct=a == b, box=None
+    )
+    for a, b in zip(answers, labels, strict=True)
+  ]
+
+
+def warp_of(grid, images, output):
+  """grid (N, K, *output, d), output (N, K, *output, C)."""
+  return SimpleNamespace(grid=grid, input=images, output=output)
+
+
 def picture_of(
   number=2, transformers=1, channels=1, right=None, size=(12, 10), title="step"
 ):
@@ -31,16 +53,17 @@ def picture_of(
   images = rng.uniform(size=(number, *size, channels)).astype(np.float32)
   right = np.arange(number) % 2 == 0 if right is None else right
   labels = np.arange(number) % 10
-  logits = np.eye(10)[np.where(right, labels, (labels + 1) % 10)]
-  aux = {}
+  captions = captions_of(np.where(right, labels, (labels + 1) % 10), labels)
+  warps = {}
   if transformers:
     grids = [
       grid_of(rotation(0.4 * k + 0.2, 0.7), size) for k in range(transformers)
     ]
-    aux["grid"] = np.stack([np.stack(grids)] * number)
-    shape = (number, *size, transformers * channels)
-    aux["warped"] = rng.uniform(size=shape).astype(np.float32)
-  return panel(images, logits, labels, aux, title)
+    shape = (number, transformers, *size, channels)
+    output = rng.uniform(size=shape).astype(np.float32)
+    grid = np.stack([np.stack(grids)] * number)
+    warps["transformer"] = warp_of(grid, images, output)
+  return panel(images, captions, warps, title)
 
 
 def digits_panel(step):
@@ -61,9 +84,9 @@ def digits_panel(step):
   warped = np.asarray(jax.vmap(stn.grid_sample)(images, grids))
   labels = np.arange(10)
   answers = np.where(labels < step, labels, (labels + 1) % 10)
-  aux = {"grid": grids[:, None], "warped": warped}
+  warps = {"st": warp_of(grids[:, None], images, warped[:, None])}
   title = f"step {step * 250}: test error {90 - 8 * step:.2f} %"
-  return panel(images, np.eye(10)[answers], labels, aux, title)
+  return panel(images, captions_of(answers, labels), warps, title)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +168,7 @@ def test_panel_has_a_row_for_the_input_and_each_transformer(
 @pytest.mark.parametrize("transformers", [0, 1, 2])
 def test_panel_outlines_each_transformer_in_its_colour(transformers):
   picture = picture_of(2, transformers)[:140]
-  for k, colour in enumerate(visualise._OUTLINES):
+  for k, colour in enumerate(_OUTLINES):
     rgb = np.array(matplotlib.colors.to_rgb(colour)) * 255
     found = (distance(picture, rgb) <= 1).sum()
     assert (found > 30) == (k < transformers)
@@ -154,13 +177,11 @@ def test_panel_outlines_each_transformer_in_its_colour(transformers):
 def test_panel_draws_the_outline_where_the_grid_looks():
   """In a half-size centred window, on black: the line makes its frame."""
   theta = np.array([0.5, 0, 0, 0, 0.5, 0], np.float32)
-  aux = {
-    "grid": grid_of(theta, (40, 40))[None, None],
-    "warped": np.zeros((1, 40, 40, 1), np.float32),
-  }
   images = np.zeros((1, 40, 40, 1), np.float32)
-  picture = panel(images, np.eye(2)[:1], np.zeros(1, int), aux, "step")
-  rgb = np.array(matplotlib.colors.to_rgb(visualise._OUTLINES[0])) * 255
+  grid = grid_of(theta, (40, 40))[None, None]
+  warps = {"st": warp_of(grid, images, images[None])}
+  picture = panel(images, captions_of([0], [0]), warps, "step")[:135]
+  rgb = np.array(matplotlib.colors.to_rgb(_OUTLINES[0])) * 255
   line = distance(picture, rgb) < 40
   black = (picture == 0).all(axis=-1)
   rows, columns = np.flatnonzero(line.any(1)), np.flatnonzero(line.any(0))
@@ -185,10 +206,10 @@ def test_panel_colours_the_answer(right):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_panel_takes_values_beyond_the_unit_interval(channels, caplog):
   """Cubic kernels overshoot; matplotlib would warn on standard error."""
-  ramp = np.linspace(-1, 2, 64, dtype=np.float32).reshape(1, 8, 8, 1)
+  ramp = np.linspace(-0.2, 1.2, 64, dtype=np.float32).reshape(1, 8, 8, 1)
   images = np.repeat(ramp, channels, axis=-1)
   one, other = (
-    panel(x, np.eye(2)[:1], np.zeros(1, int), {}, "a")
+    panel(x, captions_of([0], [0]), {}, "a")
     for x in (images, np.clip(images, 0, 1))
   )
   np.testing.assert_array_equal(one, other)
@@ -198,6 +219,79 @@ def test_panel_takes_values_beyond_the_unit_interval(channels, caplog):
 def test_panel_is_the_same_every_time():
   np.testing.assert_array_equal(picture_of(), picture_of())
   assert np.any(picture_of(title="step 1") != picture_of(title="step 2"))
+
+
+def test_values_of_another_range_are_scaled():
+  image = np.linspace(-3, 5, 64).reshape(8, 8, 1)
+  np.testing.assert_allclose(
+    to_picture(image), to_picture((image + 3) / 8), atol=0.05
+  )
+
+
+def test_two_channels_are_told_apart_by_colour():
+  picture = to_picture(np.eye(2)[None])  # one pixel of each channel
+  orange, blue = picture[0]
+  assert orange[0] > orange[1] > orange[2]
+  assert blue[2] > blue[1] > blue[0]
+
+
+def test_a_volume_is_seen_along_depth():
+  volume = np.zeros((3, 4, 5, 1), np.float32)
+  volume[2, 1, 3] = 1
+  picture = to_picture(volume)
+  assert picture.shape == (4, 5)
+  assert np.argwhere(picture).tolist() == [[1, 3]]
+
+
+def test_the_region_in_a_volume_is_the_edges_of_a_body():
+  grid = np.asarray(stn.regular_grid((2, 3, 4)))
+  first, lines = region_lines(grid, (2, 3, 4))
+  assert first.tolist() == [0, 0]
+  assert len(lines) == 12
+  corners = {tuple(line[i]) for line in lines for i in (0, -1)}
+  assert corners == {(0, 0), (3, 0), (0, 2), (3, 2)}
+
+
+@pytest.mark.parametrize("size", [(12,), (8, 8), (6, 6, 6)], ids=str)
+def test_a_picture_has_one_size_wherever_the_grid_looks(size):
+  """The frames of an animation are of one size."""
+  images = np.random.default_rng(0).uniform(size=(2, *size, 1))
+  grid = np.stack([np.asarray(stn.regular_grid(size))[None]] * 2)
+  shapes = set()
+  for scale, shift in ((1, 0), (0.2, 0.9), (3, -2)):
+    warps = {"st": warp_of(scale * grid + shift, images, images[:, None])}
+    picture = panel(images, captions_of([0, 1], [0, 0]), warps, "step")
+    shapes.add(picture.shape)
+  assert shapes == {(275, 230, 3)}
+
+
+def test_a_transformer_of_feature_maps_has_its_input_above_its_output():
+  images = np.zeros((2, 8, 8, 1), np.float32)
+  maps = np.random.default_rng(0).uniform(size=(2, 4, 4, 16))
+  grid = np.stack([np.asarray(stn.regular_grid((4, 4)))[None]] * 2)
+  first = np.stack([np.asarray(stn.regular_grid((8, 8)))[None]] * 2)
+  warps = {
+    "st": warp_of(first, images, images[:, None]),
+    "block/st": warp_of(grid, maps, maps[:, None]),
+  }
+  picture = panel(images, captions_of([0, 1], [0, 0]), warps, "step")
+  assert picture.shape[0] == 100 * 4 + 75  # input, output, map, output
+
+
+def test_rows_beyond_the_twelfth_are_left_out():
+  images = np.zeros((1, 8, 8, 1), np.float32)
+  grid = np.stack([np.asarray(stn.regular_grid((8, 8)))] * 20)[None]
+  warps = {"st": warp_of(grid, images, np.stack([images[0]] * 20)[None])}
+  picture = panel(images, captions_of([0], [0]), warps, "step")
+  assert picture.shape[0] == 12 * 100 + 75
+
+
+def test_the_true_box_is_drawn():
+  images = np.zeros((1, 20, 20, 1), np.float32)
+  captions = captions_of([0], [0])
+  without = panel(images, captions, {}, "a")
+  captions[0].box = np.array([-0.5, -0.5, 0.5, 0.5])
+  assert (panel(images, captions, {}, "a") != without).any()
 
 
 # Files.
@@ -217,7 +311,7 @@ def test_png_keeps_the_colours_of_answers(panels):
   """They are few pixels: a palette by frequency would lose them."""
   picture = panels[2]
   again = decoded(encode_png(picture))
-  outline = np.array(matplotlib.colors.to_rgb(visualise._OUTLINES[0])) * 255
+  outline = np.array(matplotlib.colors.to_rgb(_OUTLINES[0])) * 255
   for colour in (BLUE, VERMILION, outline.round()):
     pixels = distance(picture, colour) == 0
     assert pixels.any()

@@ -1,23 +1,43 @@
 """Data: sources on the host, batches by step, distortions on the device."""
 
-from stn.data.distortions import DISTORTIONS, get_distortion
+from stn.data.compositions import COMPOSITIONS, Clutter, Pairs
 from stn.data.pipeline import (
   batch_indices,
   evaluation_batches,
-  normalise,
+  read_test_examples,
   train_batch,
 )
-from stn.data.sources import SOURCES, DataNotFoundError, Dataset, load
+from stn.data.prefetch import available_cores, prefetch
+from stn.data.processing import CONTRASTS, Prepare, make_prepare, normalise
+from stn.data.records import AUGMENTATIONS, DataNotFoundError, RecordSource
+from stn.data.scenes import DISTORTIONS, get_distortion, on_image
+from stn.data.sources import ArraySource, Batch, Source, generator
+from stn.data.splits import SOURCES, load_split
 
 __all__ = [
+  "AUGMENTATIONS",
+  "COMPOSITIONS",
+  "CONTRASTS",
   "DISTORTIONS",
   "SOURCES",
+  "ArraySource",
+  "Batch",
+  "Clutter",
   "DataNotFoundError",
-  "Dataset",
+  "Pairs",
+  "Prepare",
+  "RecordSource",
+  "Source",
+  "available_cores",
   "batch_indices",
   "evaluation_batches",
+  "generator",
   "get_distortion",
-  "load",
+  "load_split",
+  "make_prepare",
   "normalise",
+  "on_image",
+  "prefetch",
+  "read_test_examples",
   "train_batch",
 ]

@@ -1,8 +1,9 @@
-"""The paper's distortions of MNIST, as pure functions `(key, image) -> image`.
+"""The paper's distortions of one image: pure functions `(key, image) -> image`.
 
-A distortion is a random theta with the same grid and sampler that the model
-uses, so it runs on the device, inside jit, and is batched by `jax.vmap`. A new
-one is one function and one row of `DISTORTIONS`.
+A distortion is a random theta with the same grid and sampler that networks use,
+so it runs on the device, inside jit, and is batched by `jax.vmap`. Defaults are
+the paper's (section 4.1 and appendix A.4); those that it leaves open are marked
+with "?" and are options of a config, `data.distortion_options`.
 """
 
 import math
@@ -12,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float
 
-from stn._checks import check_choice
+from stn import grids
+from stn.sampling import grid_sample
+from stn.transforms import get_transform, theta_from_points
 from stn.warp import spatial_transform
 
-Distortion = Callable[[jax.Array, jax.Array], jax.Array]
-
-CANVAS = (42, 42)
+Image = Float[jax.Array, "h w c"]
+Distortion = Callable[..., jax.Array]
 
 
 def similarity_theta(
@@ -59,60 +61,115 @@ def similarity_theta(
   ).reshape(-1)
 
 
-def identity(key: jax.Array, image: jax.Array) -> jax.Array:
+def uniform(key: jax.Array, limits: tuple[float, float]) -> jax.Array:
+  """One number of a range."""
+  return jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
+
+
+def place(
+  key: jax.Array,
+  image: Image,
+  *,
+  angle: float = 0.0,
+  scale: tuple[float, float] = (1.0, 1.0),
+  canvas: tuple[int, int] | None = None,
+  keep_whole: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+  """Turns an image, scales it, and puts it somewhere into a canvas.
+
+  Args:
+    key: of the draw.
+    image: (H, W, C).
+    angle: the rotation is U(-angle, angle) degrees.
+    scale: (low, high) of the factor.
+    canvas: (H', W') of the output; the frame of the image, before it is turned
+      and scaled, lies anywhere within it. None keeps size and place.
+    keep_whole: that holds for the frame after it is scaled: larger images move
+      less.
+
+  Returns:
+    The canvas (H', W', C), and the shift (x, y) of the image's centre from the
+    canvas's, in pixels.
+  """
+  size = image.shape[:2]
+  height, width = canvas = canvas or (size[0], size[1])
+  angle_key, scale_key, shift_key = jax.random.split(key, 3)
+  limit = math.radians(angle)
+  factor = uniform(scale_key, scale)
+  frame = jnp.array(size[::-1]) * (factor if keep_whole else 1.0)
+  room = jnp.maximum(jnp.array([width, height]) - frame, 0) / 2
+  shift = jax.random.uniform(shift_key, (2,), minval=-room, maxval=room)
+  theta = similarity_theta(
+    uniform(angle_key, (-limit, limit)),
+    factor,
+    shift,
+    size,
+    canvas,
+  )
+  return spatial_transform(image, theta, output_size=canvas), shift
+
+
+def identity(key: jax.Array, image: Image) -> jax.Array:
   """No distortion."""
   del key
   return image
 
 
-def rotate(key: jax.Array, image: jax.Array) -> jax.Array:
-  """R: rotation by U(-90, 90) degrees."""
+def rotate(key: jax.Array, image: Image, *, angle: float = 90.0) -> jax.Array:
+  """R: rotation by U(-angle, angle) degrees."""
+  return place(key, image, angle=angle)[0]
+
+
+def rotate_translate_scale(
+  key: jax.Array,
+  image: Image,
+  *,
+  angle: float = 45.0,
+  scale: tuple[float, float] = (0.7, 1.2),
+  canvas: tuple[int, int] = (42, 42),
+) -> jax.Array:
+  """RTS: rotation, scale, and a random place in a canvas."""
+  return place(key, image, angle=angle, scale=scale, canvas=canvas)[0]
+
+
+def project(
+  key: jax.Array,
+  image: Image,
+  *,
+  scale: tuple[float, float] = (0.75, 1.0),
+  sigma: float = 5.0,
+) -> jax.Array:
+  """P: a random scale (?), then each corner moves by N(0, sigma) pixels (?)."""
+  scale_key, corner_key = jax.random.split(key)
+  pixel = 2 / jnp.array(image.shape[1::-1])
+  corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+  moves = sigma * pixel * jax.random.normal(corner_key, (4, 2))
+  moved = uniform(scale_key, scale) * corners + moves
+  theta = theta_from_points("projective", moved, corners)
+  return spatial_transform(image, theta, transform="projective")
+
+
+def bend(
+  key: jax.Array,
+  image: Image,
+  *,
+  scale: tuple[float, float] = (0.75, 1.0),
+  sigma: float = 1.5,
+) -> jax.Array:
+  """E: a random scale (?), then a thin plate spline.
+
+  Its 16 control points, on a regular lattice, move by N(0, sigma) pixels.
+  """
+  scale_key, point_key = jax.random.split(key)
   size = image.shape[:2]
-  angle = jax.random.uniform(key, (), minval=-math.pi / 2, maxval=math.pi / 2)
-  theta = similarity_theta(angle, jnp.ones(()), jnp.zeros(2), size, size)
-  return spatial_transform(image, theta)
+  pixel = 2 / jnp.array(size[::-1])
+  theta = sigma * pixel * jax.random.normal(point_key, (16, 2))
+  spline = get_transform("tps").apply(theta.ravel(), grids.regular_grid(size))
+  return grid_sample(image, spline / uniform(scale_key, scale))
 
 
-def rotate_translate_scale(key: jax.Array, image: jax.Array) -> jax.Array:
-  """RTS: rotation U(-45, 45) degrees, scale U(0.7, 1.2), placed in 42x42.
-
-  The image's frame, before it is turned and scaled, lies anywhere within the
-  canvas: for a 28x28 digit its centre moves by U(-7, 7) pixels along x and y.
-  """
-  height, width = image.shape[:2]
-  room = jnp.array([CANVAS[1] - width, CANVAS[0] - height]) / 2
-  angle_key, scale_key, shift_key = jax.random.split(key, 3)
-  limit = math.pi / 4
-  angle = jax.random.uniform(angle_key, (), minval=-limit, maxval=limit)
-  scale = jax.random.uniform(scale_key, (), minval=0.7, maxval=1.2)
-  shift = jax.random.uniform(shift_key, (2,), minval=-room, maxval=room)
-  theta = similarity_theta(angle, scale, shift, (height, width), CANVAS)
-  return spatial_transform(image, theta, output_size=CANVAS)
-
-
-DISTORTIONS: dict[str, Distortion] = {
-  "none": identity,
-  "r": rotate,
-  "rts": rotate_translate_scale,
-}
-
-
-def get_distortion(name: str) -> Distortion:
-  """Looks a distortion up in `DISTORTIONS`.
-
-  Args:
-    name: "none", "r" or "rts".
-
-  Returns:
-    The pure function `(key, image) -> image` of one floating image (H, W, C).
-
-  Raises:
-    ValueError: if the name is unknown.
-
-  Example:
-    >>> distort = get_distortion("rts")
-    >>> distort(jax.random.key(0), jnp.ones((28, 28, 1))).shape
-    (42, 42, 1)
-  """
-  check_choice("distortion", name, DISTORTIONS)
-  return DISTORTIONS[name]
+def translate(
+  key: jax.Array, image: Image, *, canvas: tuple[int, int] = (60, 60)
+) -> jax.Array:
+  """T: a random place in a canvas (?)."""
+  return place(key, image, canvas=canvas)[0]

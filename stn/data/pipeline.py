@@ -1,4 +1,4 @@
-"""Which examples make up a batch, and how they become floats.
+"""Which examples make up a batch, and the keys of what is drawn for each.
 
 The training stream is a pure function of (seed, step): every epoch is a fresh
 permutation, drawn by NumPy's counter-based Philox and keyed by (seed, epoch),
@@ -10,14 +10,20 @@ batch.
 import functools
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Shaped
 
-from stn.data.sources import Dataset
+from stn.data.sources import Batch, Source
 
-Batch = dict[str, np.ndarray]
+# Keys of examples are (seed + one of these, position): other numbers than those
+# of the permutations, which have keys (seed, epoch).
+_TRAIN, _TEST = 1 << 62, 1 << 63
+
+
+def _keys(kind: int, seed: int, positions: np.ndarray) -> np.ndarray:
+  keys = np.empty((len(positions), 2), np.uint64)
+  keys[:, 0] = kind + seed
+  keys[:, 1] = positions
+  return keys
 
 
 @functools.lru_cache(maxsize=4)
@@ -32,9 +38,9 @@ def batch_indices(
   """The examples of the training batch of a step.
 
   Args:
-    seed: of the stream, not negative.
+    seed: of the stream, in [0, 2**62).
     step: from 0.
-    batch_size: examples a batch, may exceed `size`.
+    batch_size: examples per batch, may exceed `size`.
     size: examples in the data set.
 
   Returns:
@@ -57,64 +63,83 @@ def batch_indices(
 
 
 def train_batch(
-  dataset: Dataset, indices: np.ndarray, rows: slice = slice(None)
+  source: Source,
+  seed: int,
+  step: int,
+  batch_size: int,
+  rows: slice = slice(None),
 ) -> Batch:
-  """Gathers a training batch on the host.
+  """Reads the training batch of a step.
 
   Args:
-    dataset: the train split.
-    indices: of the global batch, from `batch_indices`.
+    source: the train split.
+    seed: of the stream.
+    step: from 0.
+    batch_size: examples in the global batch.
     rows: those that this process holds.
 
   Returns:
-    "image" uint8 (n, H, W, C) and "label" int32 (n,).
+    The fields of the source, each with a leading axis.
 
   Example:
-    >>> data = Dataset(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4), 4)
-    >>> train_batch(data, np.array([3, 1]))["label"]
-    array([3, 1])
+    >>> from stn.data.sources import ArraySource
+    >>> source = ArraySource({"label": np.arange(4, dtype=np.int32)}, 4)
+    >>> len(train_batch(source, 0, 0, 3)["label"])
+    3
   """
-  local = indices[rows]
-  return {"image": dataset.images[local], "label": dataset.labels[local]}
+  indices = batch_indices(seed, step, batch_size, len(source))
+  positions = step * batch_size + np.arange(batch_size)
+  return source.read(indices[rows], _keys(_TRAIN, seed, positions[rows]))
+
+
+def read_test_examples(source: Source, index: np.ndarray, seed: int) -> Batch:
+  """Reads examples of a test set that is drawn once.
+
+  Args:
+    source: the split.
+    index: int32 (n,), places in the split.
+    seed: of the set.
+
+  Returns:
+    The fields of the source, and "index".
+
+  Example:
+    >>> from stn.data.sources import ArraySource
+    >>> source = ArraySource({"label": np.arange(4, dtype=np.int32)}, 4)
+    >>> read_test_examples(source, np.array([2]), 0)["label"]
+    array([2], dtype=int32)
+  """
+  index = index.astype(np.int32)
+  return {**source.read(index, _keys(_TEST, seed, index)), "index": index}
 
 
 def evaluation_batches(
-  dataset: Dataset, batch_size: int, rows: slice = slice(None)
+  source: Source, batch_size: int, seed: int, rows: slice = slice(None)
 ) -> Iterator[Batch]:
   """Goes once through a split, in order, in batches of one size.
 
   Args:
-    dataset: the split.
+    source: the split.
     batch_size: examples in each global batch.
+    seed: of what is drawn for each example.
     rows: those of each batch that this process holds.
 
   Yields:
-    "image", "label", "index" int32 (n,), the example's place in the split, and
-    "mask" bool (n,): False for the examples that fill up the last batch.
+    The fields of the source, "index" int32 (n,), the example's place in the
+    split, and "mask" bool (n,): False for the examples that fill up the last
+    batch.
 
   Example:
-    >>> data = Dataset(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3), 3)
-    >>> [b["mask"].tolist() for b in evaluation_batches(data, 2)]
+    >>> from stn.data.sources import ArraySource
+    >>> source = ArraySource({"label": np.arange(3, dtype=np.int32)}, 3)
+    >>> [b["mask"].tolist() for b in evaluation_batches(source, 2, 0)]
     [[True, True], [True, False]]
   """
-  for start in range(0, len(dataset), batch_size):
+  for start in range(0, len(source), batch_size):
     index = np.arange(start, start + batch_size, dtype=np.int32)[rows]
-    inside = np.minimum(index, len(dataset) - 1)
+    inside = np.minimum(index, len(source) - 1)
     yield {
-      **train_batch(dataset, inside),
+      **read_test_examples(source, inside, seed),
       "index": index,
-      "mask": index < len(dataset),
+      "mask": index < len(source),
     }
-
-
-def normalise(
-  image: Shaped[jax.Array, "*shape"],
-) -> Float[jax.Array, "*shape"]:
-  """Maps uint8 [0, 255] to float32 [0, 1]: black stays the 0 of zero padding.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> normalise(jnp.array([0, 255], jnp.uint8))
-    Array([0., 1.], dtype=float32)
-  """
-  return image.astype(jnp.float32) / 255

@@ -1,86 +1,42 @@
-"""Flax modules: the spatial transformer, localisation nets, classifiers.
+"""Flax modules: the spatial transformer, localisation nets, networks.
 
-A new model is one function from options to a module and one row of `MODELS`.
+A network is a module `(x, train) -> outputs`, one file each, and one row of
+`MODELS` in `stn.models.factory`.
 """
 
-from collections.abc import Sequence
-
-import flax.linen as nn
-import jax.numpy as jnp
-
-from stn._checks import check_choice
-from stn.models.classifiers import CNN, FCN, STClassifier
-from stn.models.localisation import ConvLocalisation, FCLocalisation
-from stn.models.spatial_transformer import SpatialTransformer
-from stn.transforms import get_transform
+from stn.models.cnn import CNN
+from stn.models.cnn_bn import CNNBN
+from stn.models.colocaliser import Colocaliser
+from stn.models.factory import MODELS, Options, check_name, create_model
+from stn.models.fcn import FCN
+from stn.models.localisation import (
+  LOCALISATIONS,
+  ConvLocalisation,
+  FCLocalisation,
+  StridedLocalisation,
+)
+from stn.models.network import Network, to_network
+from stn.models.projection import Projection
+from stn.models.spatial_transformer import SpatialTransformer, Warp
+from stn.models.st_classifier import STClassifier
 
 __all__ = [
   "CNN",
+  "CNNBN",
   "FCN",
+  "LOCALISATIONS",
   "MODELS",
+  "Colocaliser",
   "ConvLocalisation",
   "FCLocalisation",
+  "Network",
+  "Options",
+  "Projection",
   "STClassifier",
   "SpatialTransformer",
+  "StridedLocalisation",
+  "Warp",
+  "check_name",
   "create_model",
+  "to_network",
 ]
-
-# name -> (classifier, localisation net of the spatial transformer before it)
-MODELS = {
-  "fcn": (FCN, None),
-  "cnn": (CNN, None),
-  "st_fcn": (FCN, FCLocalisation),
-  "st_cnn": (CNN, ConvLocalisation),
-}
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-def create_model(
-  name: str,
-  num_classes: int,
-  *,
-  transform: str = "affine",
-  features: Sequence[int] = (),
-  output_size: Sequence[int] = (),
-  num_transformers: int = 1,
-  dtype: str = "float32",
-) -> nn.Module:
-  """Makes a model of the paper by name.
-
-  Args:
-    name: a key of `MODELS`.
-    num_classes: number of logits.
-    transform: family of the spatial transformer, a name in `stn.TRANSFORMS`.
-      This and the next two do nothing for a model without one.
-    features: widths of the classifier's hidden layers; () keeps its default.
-    output_size: (H', W') of the spatial transformer; () keeps the input's.
-    num_transformers: spatial transformers in parallel.
-    dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
-      theta, coordinates and logits are float32.
-
-  Returns:
-    A module (N, H, W, C) -> `logits, aux`.
-
-  Raises:
-    ValueError: if a name is unknown.
-
-  Example:
-    >>> create_model("st_cnn", 10).classifier.features
-    (32, 64)
-  """
-  check_choice("model", name, MODELS)
-  check_choice("dtype", dtype, DTYPES)
-  make_classifier, make_localisation = MODELS[name]
-  options = {"features": tuple(features)} if features else {}
-  classifier = make_classifier(num_classes, dtype=DTYPES[dtype], **options)
-  if make_localisation is None:
-    return classifier
-  get_transform(transform)  # a wrong name should not wait for `init`
-  transformer = SpatialTransformer(
-    make_localisation(dtype=DTYPES[dtype]),
-    transform=transform,
-    output_size=tuple(output_size) or None,
-    num_transformers=num_transformers,
-  )
-  return STClassifier(transformer, classifier)

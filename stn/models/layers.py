@@ -8,6 +8,8 @@ slices.
 """
 
 import functools
+import math
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -136,6 +138,119 @@ def valid_conv(
     dtype=dtype,
     conv_general_dilated=lambda x, kernel, *_, **__: conv_valid(x, kernel),
   )
+
+
+def same_conv(
+  filters: int, kernel_size: int, dtype: DTypeLike | None = None
+) -> nn.Conv:
+  """A square Flax convolution, stride 1, that keeps the size of its input.
+
+  As `valid_conv`, after zeros at the borders. It has no bias: it goes before
+  batch normalisation.
+
+  Args:
+    filters: number of output channels.
+    kernel_size: height and width, odd.
+    dtype: of the computation; None is that of the input.
+
+  Returns:
+    The module, with parameters as any `flax.linen.Conv`.
+
+  Example:
+    >>> same_conv(8, 3).use_bias
+    False
+  """
+  width = (kernel_size // 2, kernel_size // 2)
+
+  def convolve(x, kernel, *_, **__):
+    return conv_valid(jnp.pad(x, ((0, 0), width, width, (0, 0))), kernel)
+
+  return nn.Conv(
+    filters,
+    (kernel_size, kernel_size),
+    use_bias=False,
+    dtype=dtype,
+    conv_general_dilated=convolve,
+  )
+
+
+class Head(nn.Module):
+  """The last layer: from features to outputs of a shape, in float32.
+
+  Attributes:
+    shape: of one example's outputs.
+    dropout: share of the features that is dropped in training.
+  """
+
+  shape: Sequence[int]
+  dropout: float = 0.0
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n f"], train: bool = False
+  ) -> Float[jax.Array, " n *shape"]:
+    """(N, F) -> (N, *shape)."""
+    if self.dropout:
+      x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    size = math.prod(self.shape)
+    x = nn.Dense(size, dtype=jnp.float32, name="dense")(x)
+    return x.reshape(-1, *self.shape)
+
+
+def _pool(
+  combine: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, size: int
+) -> jax.Array:
+  """Combines blocks of `size` pixels per axis: strided slices, axis by axis."""
+  for axis in range(1, x.ndim - 1):
+    stop = x.shape[axis] // size * size
+    x = functools.reduce(
+      combine,
+      [
+        lax.slice_in_dim(x, i, stop, stride=size, axis=axis)
+        for i in range(size)
+      ],
+    )
+  return x
+
+
+def average_pool(
+  x: Float[jax.Array, "n *spatial c"], size: int
+) -> Float[jax.Array, "n *output c"]:
+  """Mean of blocks of `size` pixels per axis, of any number of axes.
+
+  Args:
+    x: (N, *spatial, C); what is left of a row after whole blocks is cut off.
+    size: pixels per axis of a block.
+
+  Returns:
+    (N, *(spatial // size), C).
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> average_pool(jnp.arange(6.).reshape(1, 6, 1), 2)[0, :, 0]
+    Array([0.5, 2.5, 4.5], dtype=float32)
+  """
+  return _pool(jnp.add, x, size) / size ** (x.ndim - 2)
+
+
+def max_pool(
+  x: Float[jax.Array, "n *spatial c"], size: int
+) -> Float[jax.Array, "n *output c"]:
+  """Maximum of blocks of `size` pixels per axis, of any number of axes.
+
+  Args:
+    x: (N, *spatial, C); what is left of a row after whole blocks is cut off.
+    size: pixels per axis of a block.
+
+  Returns:
+    (N, *(spatial // size), C).
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> max_pool(jnp.arange(6.).reshape(1, 6, 1), 2)[0, :, 0]
+    Array([1., 3., 5.], dtype=float32)
+  """
+  return _pool(jnp.maximum, x, size)
 
 
 def _corners(x: jax.Array) -> list[jax.Array]:

@@ -1,18 +1,24 @@
 """Localisation networks: from an image or feature map to features for theta.
 
-A localisation network is any module `(N, H, W, C) -> (N, F)`. The last layer,
-from features to theta, belongs to `SpatialTransformer`, which starts it at the
-identity.
+A localisation network is any module `(N, *spatial, C) -> (N, F)`. The last
+layer, from features to theta, belongs to `SpatialTransformer`, which starts it
+at the identity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import average_pool_2x2, max_pool_2x2, valid_conv
+from stn.models.layers import (
+  average_pool,
+  average_pool_2x2,
+  max_pool,
+  max_pool_2x2,
+  valid_conv,
+)
 
 
 class FCLocalisation(nn.Module):
@@ -20,15 +26,21 @@ class FCLocalisation(nn.Module):
 
   Attributes:
     features: units of each layer.
+    downsample: average blocks of so many pixels per axis of the input first.
     dtype: dtype of the computation; None is that of the input.
   """
 
   features: Sequence[int] = (32, 32, 32)
+  downsample: int = 1
   dtype: DTypeLike | None = None
 
   @nn.compact
-  def __call__(self, x: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n f"]:
-    """(N, H, W, C) -> (N, features[-1])."""
+  def __call__(
+    self, x: Float[jax.Array, "n *spatial c"]
+  ) -> Float[jax.Array, "n f"]:
+    """(N, *spatial, C) -> (N, features[-1])."""
+    if self.downsample > 1:
+      x = average_pool(x, self.downsample)
     x = x.reshape(x.shape[0], -1)
     for units in self.features:
       x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
@@ -74,3 +86,61 @@ class ConvLocalisation(nn.Module):
       x = nn.relu(valid_conv(filters, k, self.dtype)(x))
     x = x.reshape(x.shape[0], -1)
     return nn.relu(nn.Dense(self.units, dtype=self.dtype)(x))
+
+
+class StridedLocalisation(nn.Module):
+  """Convolutions with a stride, for signals, large images and volumes.
+
+  ReLU throughout, no zero padding. The paper's net for co-localisation is one
+  of 8 filters of 9x9 with stride 4, pooled by 2, then 8 and 8 units: the
+  defaults.
+
+  Attributes:
+    features: filters of each convolution.
+    kernel_size: along every axis.
+    stride: along every axis.
+    pool: maximum over so many pixels per axis, after the last convolution.
+    units: of the fully connected layers.
+    dtype: dtype of the computation; None is that of the input.
+  """
+
+  features: Sequence[int] = (8,)
+  kernel_size: int = 9
+  stride: int = 4
+  pool: int = 2
+  units: Sequence[int] = (8, 8)
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n *spatial c"]
+  ) -> Float[jax.Array, "n f"]:
+    """(N, *spatial, C) -> (N, units[-1])."""
+    d = x.ndim - 2
+    for filters in self.features:
+      if min(x.shape[1:-1]) < self.kernel_size:
+        raise ValueError(
+          f"`StridedLocalisation` with kernel_size={self.kernel_size} needs "
+          f"maps of at least as much along every axis; got {x.shape[1:-1]}."
+        )
+      convolve = nn.Conv(
+        filters,
+        (self.kernel_size,) * d,
+        strides=(self.stride,) * d,
+        padding="VALID",
+        dtype=self.dtype,
+      )
+      x = nn.relu(convolve(x))
+    if self.pool > 1:
+      x = max_pool(x, self.pool)
+    x = x.reshape(x.shape[0], -1)
+    for units in self.units:
+      x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
+    return x
+
+
+LOCALISATIONS: Mapping[str, Callable[..., nn.Module]] = {
+  "conv": ConvLocalisation,
+  "fc": FCLocalisation,
+  "strided": StridedLocalisation,
+}

@@ -1,37 +1,63 @@
-"""The spatial transformer module."""
+"""The spatial transformer module, in one, two and three dimensions."""
 
 import functools
-from collections.abc import Sequence
-from typing import SupportsIndex
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
-from stn.grids import transform_grid
-from stn.sampling import GradientRule, Kernel
+from stn.grids import regular_grid
+from stn.sampling import GradientRule, Kernel, grid_sample
 from stn.transforms import Transform, get_transform
 from stn.warp import spatial_transform
+
+# The collection of variables in which every spatial transformer leaves a
+# `Warp`; `stn.models.to_network` makes `aux["warps"]` of it.
+WARPS = "warps"
+
+
+class Warp(NamedTuple):
+  """What a spatial transformer did to a batch: K warps of each example.
+
+  Attributes:
+    theta: (N, K, P), float32; (N, I, P) for one of I iterations.
+    grid: (N, K, *output, d), where in the input each output pixel looked.
+    input: (N, *spatial, C).
+    output: (N, K, *output, C).
+  """
+
+  theta: jax.Array
+  grid: jax.Array
+  input: jax.Array
+  output: jax.Array
 
 
 class SpatialTransformer(nn.Module):
   """Looks at its input, then warps it: goes in front of any layer.
 
-  The localisation network and a last, linear layer predict theta from the
-  input; the last layer starts with zero weights and the identity as bias, so
-  that an untrained module returns its input. Theta is kept in float32.
+  A localisation network and a last, linear layer predict theta from the input;
+  the last layer starts with zero weights and the identity as bias, so that an
+  untrained module returns its input. Theta is kept in float32.
 
   Attributes:
-    localisation: a module (N, H, W, C) -> (N, F), as those of
-      `stn.models.localisation`. The paths of its parameters hold the word
-      "localisation" wherever it is made: see `stn.training.optim`. One that
-      several transformers share must be named so.
+    localisation: a module (N, *spatial, C) -> (N, F), as those of
+      `stn.models.localisation`, or one for each of the transformers. The paths
+      of its parameters hold the word "localisation" wherever it is made: see
+      `stn.training.optim`. One that several transformers share must be named
+      so.
     transform: a name in `stn.TRANSFORMS`, or a `Transform`.
-    output_size: (H', W') of the output; None keeps the input's.
-    num_transformers: transformers in parallel, K. They share the localisation
-      network, and each sees, and returns, all channels.
+    output_size: spatial size of the output; None keeps the input's.
+    num_transformers: transformers in parallel, K. Each sees, and returns, all
+      channels.
+    iterations: warps that are composed, p <- p o dp (Lin and Lucey, 2017): the
+      network looks at the input as warped so far and predicts a further warp;
+      the output is sampled from the input once. They share one network. Not
+      with several transformers.
+    initial_theta: theta at the start, (P,), or (K, P); None is the identity.
     method: the interpolation, see `stn.grid_sample`.
     padding_mode: what lies outside, see `stn.grid_sample`.
     fill_value: of `padding_mode="fill"`, a number or one for each channel.
@@ -49,15 +75,21 @@ class SpatialTransformer(nn.Module):
     >>> module = SpatialTransformer(FCLocalisation())
     >>> images = jnp.ones((2, 8, 8, 1))
     >>> params = module.init(jax.random.key(0), images)
-    >>> warped, aux = module.apply(params, images)
-    >>> warped.shape, aux["theta"].shape, bool((warped == images).all())
+    >>> warped, warp = module.apply(params, images)
+    >>> warped.shape, warp.theta.shape, bool((warped == images).all())
     ((2, 8, 8, 1), (2, 1, 6), True)
+
+  References:
+    [Spatial Transformer Networks](https://arxiv.org/abs/1506.02025), and for
+    iterations [Inverse Compositional STN](https://arxiv.org/abs/1612.03897)
   """
 
-  localisation: nn.Module
+  localisation: nn.Module | Sequence[nn.Module]
   transform: str | Transform = "affine"
   output_size: Sequence[SupportsIndex] | None = None
   num_transformers: int = 1
+  iterations: int = 1
+  initial_theta: Any = None
   method: str | Kernel = "linear"
   padding_mode: str = "zeros"
   fill_value: float | tuple[float, ...] | None = None
@@ -68,78 +100,162 @@ class SpatialTransformer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[jax.Array, "n h w c"]
-  ) -> tuple[Float[jax.Array, "n h2 w2 kc"], dict[str, jax.Array]]:
+    self,
+    x: Float[ArrayLike, "n *spatial c"],
+    features: Callable[[jax.Array], jax.Array] | None = None,
+  ) -> tuple[Float[jax.Array, "n *output kc"], Warp]:
     """Warps a batch.
 
     Args:
-      x: images or feature maps (N, H, W, C).
+      x: signals (N, W, C), images or feature maps (N, H, W, C), or volumes
+        (N, D, H, W, C).
+      features: what the localisation network is given of `x`, such as the
+        first layers of the classifier, which it then shares (Finnveden et al.,
+        2020, https://arxiv.org/abs/2004.14716); None gives it `x`.
 
     Returns:
-      The warped batch (N, H', W', K * C), transformer by transformer along the
-      channels, of the dtype of `x`; and `aux`: "theta" (N, K, P) and "grid"
-      (N, K, H', W', 2), float32.
+      The warped batch (N, *output, K * C), transformer by transformer along
+      the channels, of the dtype of `x`; and what was done. The second is also
+      sown in the collection "warps", where `stn.models.to_network` finds it.
 
     Raises:
-      ValueError: if `x` is not (N, H, W, C), or an attribute does not fit.
+      ValueError: if `x` has another rank, or an attribute does not fit.
     """
-    if x.ndim != 4:
-      raise ValueError(f"`x` must have shape (N, H, W, C); got {x.shape}.")
-    if self.num_transformers < 1:
+    x = jnp.asarray(x)
+    d = x.ndim - 2
+    if d not in (1, 2, 3):
       raise ValueError(
-        f"`num_transformers` must be 1 or more; got {self.num_transformers}."
+        "`x` must have shape (N, *spatial, C), 1 to 3 spatial axes; got "
+        f"{x.shape}."
       )
     family = self.transform
     if not isinstance(family, Transform):
-      family = get_transform(family)
-    theta = self._predict_theta(x, family)
+      family = get_transform(family, ndim=d)
+    predict = self._make_predict(family, features)
+    output_size = tuple(self.output_size or x.shape[1:-1])
+    points = regular_grid(output_size, align_corners=self.align_corners)
+    sample = jax.vmap(jax.vmap(self._sample, in_axes=(None, 0)), in_axes=(0, 0))
 
-    output_size = self.output_size or x.shape[1:3]
-    make_grid = functools.partial(
-      transform_grid,
-      family,
-      output_size=output_size,
-      align_corners=self.align_corners,
-    )
+    theta = predict(x)
+    if self.iterations == 1:
+      grid = jax.vmap(jax.vmap(lambda t: family.apply(t, points)))(theta)
+      output = self._warp(x, theta, grid, family, output_size, sample)
+    else:
+      # The first warp is the outermost: its points are moved last.
+      def compose(thetas, points):
+        for i in reversed(range(thetas.shape[0])):
+          points = family.apply(thetas[i], points)
+        return points
+
+      looked_at = regular_grid(x.shape[1:-1], align_corners=self.align_corners)
+      for _ in range(self.iterations - 1):
+        so_far = jax.vmap(lambda t: compose(t, looked_at))(theta)
+        seen = sample(x, so_far[:, None])[:, 0]
+        theta = jnp.concatenate([theta, predict(seen)], axis=1)
+      grid = jax.vmap(lambda t: compose(t, points))(theta)[:, None]
+      output = sample(x, grid)
+
+    warp = Warp(theta, grid, x, output)
+    if not self.is_initializing():
+      self.sow(WARPS, "warp", warp)
+    warped = jnp.moveaxis(output, 1, -2)
+    return warped.reshape(*warped.shape[:-2], -1), warp
+
+  def _options(self) -> dict[str, Any]:
+    """Of the sampler."""
+    fill_value = self.fill_value
+    return {
+      "method": self.method,
+      "padding_mode": self.padding_mode,
+      "fill_value": None if fill_value is None else np.array(fill_value),
+      "align_corners": self.align_corners,
+      "gradient": self.gradient,
+      "implementation": self.implementation,
+    }
+
+  def _sample(self, image: jax.Array, grid: jax.Array) -> jax.Array:
+    return grid_sample(image, grid, **self._options())
+
+  def _warp(self, x, theta, grid, family, output_size, sample):
+    if self.antialias is None:
+      return sample(x, grid)
     warp = functools.partial(
       spatial_transform,
       transform=family,
       output_size=output_size,
-      method=self.method,
-      padding_mode=self.padding_mode,
-      fill_value=None if self.fill_value is None else np.array(self.fill_value),
-      align_corners=self.align_corners,
       antialias=self.antialias,
-      gradient=self.gradient,
-      implementation=self.implementation,
+      **self._options(),
     )
-    # Under jit both share one grid.
-    grid = jax.vmap(jax.vmap(make_grid))(theta)
-    warped = jax.vmap(jax.vmap(warp, in_axes=(None, 0), out_axes=-2))(x, theta)
-    warped = warped.reshape(*warped.shape[:-2], -1)
-    return warped, {"theta": theta, "grid": grid}
+    return jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(x, theta)
 
-  def _predict_theta(
-    self, x: jax.Array, family: Transform
-  ) -> Float[jax.Array, "n k p"]:
-    """Theta of every example and transformer, the identity at the start."""
+  def _check(self, number: int) -> None:
+    """Raises ValueError if numbers do not fit."""
+    for name in ("num_transformers", "iterations"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"`{name}` must be 1 or more; got {getattr(self, name)}."
+        )
+    if self.iterations > 1 and (
+      self.num_transformers > 1 or self.antialias is not None
+    ):
+      raise ValueError(
+        f"`iterations` (={self.iterations}) go with one transformer, and "
+        "without `antialias`; got `num_transformers` "
+        f"{self.num_transformers} and `antialias` {self.antialias!r}."
+      )
+    if number not in (1, self.num_transformers):
+      raise ValueError(
+        "`localisation` must be one network, or one for each of the "
+        f"{self.num_transformers} transformers; got {number}."
+      )
+
+  def _make_predict(
+    self, family: Transform, features: Callable | None
+  ) -> Callable[[jax.Array], Float[jax.Array, "n k p"]]:
+    """From the input to theta of every example and transformer."""
+    networks = self.localisation
+    several = isinstance(networks, Sequence)
+    networks = list(networks) if several else [networks]
+    self._check(len(networks))
+    start = family.identity
+    if self.initial_theta is not None:
+      start = np.asarray(self.initial_theta, np.float32)
     shape = (self.num_transformers, family.num_params)
+    if start.shape not in (shape, shape[1:]):
+      raise ValueError(
+        f"`initial_theta` must have shape {shape[1:]} or {shape}; got "
+        f"{start.shape}."
+      )
+    starts = np.split(np.broadcast_to(start, shape), len(networks))
 
-    def identity(key, size, dtype=jnp.float32):
-      del key, size
-      return jnp.asarray(np.broadcast_to(family.identity, shape), dtype).ravel()
-
-    # The name begins as the network's: an optimiser that slows localisation
+    # The names begin as the networks': an optimiser that slows localisation
     # down by parameter path finds both.
-    head = nn.Dense(
-      shape[0] * shape[1],
-      kernel_init=nn.initializers.zeros,
-      bias_init=identity,
-      dtype=jnp.float32,
-      name="localisation_head",
-    )
-    network = self.localisation
-    if "localisation" not in (network.name or "").lower():
-      # Made inline, it is a child of the user's module, named by its class.
-      network = network.clone(parent=self, name="localisation_network")
-    return head(network(x)).reshape(-1, *shape)
+    heads = []
+    for i, start in enumerate(starts):
+      networks[i] = self._adopt(networks[i], f"_{i}" if several else "")
+      heads.append(
+        nn.Dense(
+          start.size,
+          kernel_init=nn.initializers.zeros,
+          bias_init=lambda key, shape, dtype=jnp.float32, start=start: (
+            jnp.asarray(start.ravel(), dtype)
+          ),
+          dtype=jnp.float32,
+          name="localisation_head" + (f"_{i}" if several else ""),
+        )
+      )
+
+    def predict(x):
+      seen = x if features is None else features(x)
+      pairs = zip(networks, heads, strict=True)
+      thetas = [head(network(seen)) for network, head in pairs]
+      return jnp.concatenate(thetas, axis=-1).reshape(-1, *shape)
+
+    return predict
+
+  def _adopt(self, network: nn.Module, suffix: str) -> nn.Module:
+    """The network, by a path that holds the word "localisation"."""
+    if "localisation" in (network.name or "").lower():
+      return network
+    # Made inline, it is a child of the user's module, named by its class.
+    return network.clone(parent=self, name=f"localisation_network{suffix}")

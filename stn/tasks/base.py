@@ -9,7 +9,7 @@ import numpy as np
 
 # What a network returns for a batch, and the batch: leading axis N throughout.
 Outputs = Any
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]  # arrays, of jax or of NumPy
 PerExample = Callable[[Outputs, Batch], jax.Array]
 
 

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
 from stn.tasks.base import Caption, Spec, Task
 
 
-def box_of_theta(theta: Float[jax.Array, "*n 3"]) -> Float[jax.Array, "*n 4"]:
+def box_of_theta(theta: Float[ArrayLike, "*n 3"]) -> Float[jax.Array, "*n 4"]:
   """The box that an attention transform looks at.
 
   Args:
@@ -21,12 +21,13 @@ def box_of_theta(theta: Float[jax.Array, "*n 3"]) -> Float[jax.Array, "*n 4"]:
     >>> box_of_theta(jnp.array([0.5, 0.25, 0.]))
     Array([-0.25, -0.5 ,  0.75,  0.5 ], dtype=float32)
   """
+  theta = jnp.asarray(theta)
   centre, half = theta[..., 1:], jnp.abs(theta[..., :1])
   return jnp.concatenate([centre - half, centre + half], axis=-1)
 
 
 def intersection_over_union(
-  a: Float[jax.Array, "*n 4"], b: Float[jax.Array, "*n 4"]
+  a: Float[ArrayLike, "*n 4"], b: Float[ArrayLike, "*n 4"]
 ) -> Float[jax.Array, "*n"]:
   """The overlap of boxes (x0, y0, x1, y1), over what they cover together.
 
@@ -35,6 +36,7 @@ def intersection_over_union(
     >>> intersection_over_union(box, box + jnp.array([1., 0., 1., 0.])).round(4)
     Array(0.3333, dtype=float32)
   """
+  a, b = jnp.asarray(a), jnp.asarray(b)
   low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a, b)[..., 2:]
   both = jnp.maximum(high - low, 0).prod(axis=-1)
   areas = [(box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b)]

@@ -1,13 +1,16 @@
 """Training: state, optimiser, step, checkpoints and the loop over them."""
 
 from stn.training.checkpoint import CheckpointError, CheckpointStore
-from stn.training.evaluation import evaluate_run
-from stn.training.loop import Interrupted, NonFiniteError, train_and_evaluate
+from stn.training.experiment import Experiment
+from stn.training.meter import NonFiniteError
+from stn.training.run import evaluate_run, train_and_evaluate
+from stn.training.signals import Interrupted
 from stn.training.state import TrainState
 
 __all__ = [
   "CheckpointError",
   "CheckpointStore",
+  "Experiment",
   "Interrupted",
   "NonFiniteError",
   "TrainState",

@@ -1,9 +1,10 @@
 """Checkpoints by orbax: asynchronous, atomic, the last few and the best.
 
-A checkpoint has two parts: `params`, the nested dict as the model has it, which
-any orbax reader opens, and `progress`, the step and the optimiser's arrays by
-their path. A step is visible only once it is whole: a run killed while saving
-leaves the checkpoint before untouched.
+A checkpoint has two parts: `variables`, the network's nested dict (its
+parameters as "params", and what else it keeps), which any orbax reader opens,
+and `progress`, the step and the optimiser's arrays by their path. A step is
+visible only once it is whole: a run that is killed while it saves leaves the
+previous checkpoint untouched.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -26,20 +28,17 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def _without_echoes() -> Iterator[None]:
-  """Silences what orbax's other readers say after the first has failed.
+  """Silences what orbax's other readers report after the first has failed.
 
   Each array is read by a coroutine of its own; those that nobody waits for any
-  more report, at length, to asyncio's logger and at their collection.
+  more report, at length, to asyncio's logger and when they are collected.
   """
   asyncio_logger = logging.getLogger("asyncio")
   level, hook = asyncio_logger.level, sys.unraisablehook
   asyncio_logger.setLevel(logging.CRITICAL)
+  sys.unraisablehook = lambda _: None
   try:
     yield
-  except Exception:
-    sys.unraisablehook = lambda _: None
-    gc.collect()
-    raise
   finally:
     asyncio_logger.setLevel(level)
     sys.unraisablehook = hook
@@ -58,21 +57,33 @@ def _by_path(tree: Any) -> dict[str, Any]:
   }
 
 
+def _variables(params: Any, model_state: Any) -> dict[str, Any]:
+  return {"params": params, **model_state}
+
+
 def _to_parts(state: TrainState) -> dict[str, Any]:
-  progress = {"step": state.step, **_by_path(state.opt_state)}
-  return {"params": state.params, "progress": progress}
+  return {
+    "variables": _variables(state.params, state.model_state),
+    "progress": {"step": state.step, **_by_path(state.opt_state)},
+  }
 
 
 def _from_parts(parts: Mapping[str, Any], like: TrainState) -> TrainState:
   progress = dict(parts["progress"])
   treedef = jax.tree.structure(like.opt_state)
   leaves = [progress[path] for path in _by_path(like.opt_state)]
+  model_state = dict(parts["variables"])
+  params = model_state.pop("params")
   opt_state = jax.tree.unflatten(treedef, leaves)
-  return TrainState(progress["step"], parts["params"], opt_state)
+  return TrainState(progress["step"], params, model_state, opt_state)
 
 
-def _error(metrics: Mapping[str, float]) -> float:
-  return metrics["error"]
+# What picks the best checkpoint, as orbax keeps it.
+_MONITORED = "monitored"
+
+
+def _monitored(metrics: Mapping[str, float]) -> float:
+  return metrics[_MONITORED]
 
 
 def _describe(leaf: Any) -> str:
@@ -105,18 +116,19 @@ class CheckpointStore:
 
   Attributes:
     directory: where they are; made if `read_only` is False.
-    keep: how many of the latest to keep, besides the one with the smallest
-      validation error.
+    keep: how many of the latest to keep, in addition to the best one on
+      validation.
     read_only: nothing is written.
 
   Example:
     >>> import tempfile, optax, jax.numpy as jnp
-    >>> from stn.training.state import init_state, make_mesh
+    >>> from stn.training.sharding import make_mesh
+    >>> from stn.training.state import init_state
     >>> state = init_state(
-    ...     lambda key: {"w": jnp.ones(2)}, optax.sgd(.1), jax.random.key(0),
-    ...     make_mesh(1))
+    ...     lambda key: ({"w": jnp.ones(2)}, {}), optax.sgd(.1),
+    ...     jax.random.key(0), make_mesh(1))
     >>> with CheckpointStore(tempfile.mkdtemp()) as store:
-    ...   store.save(state, {"error": 0.5})
+    ...   store.save(state, 0.5)
     ...   store.wait()
     ...   int(store.restore(store.best_step(), like=state).step)
     0
@@ -131,7 +143,7 @@ class CheckpointStore:
     self.directory = pathlib.Path(self.directory).absolute()
     policies = checkpoint_managers.preservation_policy
     best = policies.BestN(
-      get_metric_fn=_error,
+      get_metric_fn=_monitored,
       reverse=True,
       n=1,
       keep_checkpoints_without_metrics=False,
@@ -139,13 +151,14 @@ class CheckpointStore:
     self._manager = ocp.CheckpointManager(
       self.directory,
       item_handlers={
-        name: ocp.StandardCheckpointHandler() for name in ("params", "progress")
+        name: ocp.StandardCheckpointHandler()
+        for name in ("variables", "progress")
       },
       options=ocp.CheckpointManagerOptions(
         create=not self.read_only,
         read_only=self.read_only,
         cleanup_tmp_directories=not self.read_only,
-        best_fn=_error,
+        best_fn=_monitored,
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy(
           [policies.LatestN(self.keep), best]
@@ -179,14 +192,13 @@ class CheckpointStore:
       return "there is no checkpoint yet"
     return f"the last good checkpoint is that of step {self._last_good}"
 
-  def save(
-    self, state: TrainState, metrics: Mapping[str, float] | None = None
-  ) -> None:
+  def save(self, state: TrainState, monitored: float | None = None) -> None:
     """Starts to save; returns as soon as the state may be donated.
 
     Args:
       state: it must be finite: the caller has looked at its losses.
-      metrics: "error" on the validation split, if it was measured.
+      monitored: the task's monitored metric on the validation split, if it was
+        measured; the smallest is the best.
 
     Raises:
       CheckpointError: if this save, or the one before, could not be written;
@@ -200,7 +212,9 @@ class CheckpointStore:
     }
     try:
       self._manager.save(
-        step, args=ocp.args.Composite(**parts), metrics=metrics
+        step,
+        args=ocp.args.Composite(**parts),
+        metrics=None if monitored is None else {_MONITORED: monitored},
       )
     except Exception as error:
       raise self._save_error(error) from error
@@ -233,7 +247,7 @@ class CheckpointStore:
     return sorted(self._manager.all_steps())
 
   def best_step(self) -> int | None:
-    """The step with the smallest validation error; None if none has one."""
+    """The best step on validation; None if none was measured."""
     return self._manager.best_step()
 
   def restore(self, step: int, like: TrainState) -> TrainState:
@@ -250,12 +264,43 @@ class CheckpointStore:
       ValueError: if it is the checkpoint of another model or optimiser.
       CheckpointError: if there is none, or it is not readable.
     """
+    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _to_parts(like))
+    return _from_parts(self._read(step, wanted), like)
+
+  def restore_variables(self, step: int | None, like: Any) -> TrainState:
+    """Reads what a network needs to be applied, and no optimiser's state.
+
+    Args:
+      step: of the checkpoint; None takes the best, or the last one if none was
+        measured on validation.
+      like: shapes, dtypes and shardings of parameters and model state.
+
+    Returns:
+      A state without `opt_state`.
+
+    Raises:
+      ValueError: if it is the checkpoint of another model.
+      CheckpointError: if there is none, or it is not readable.
+    """
+    if step is None:
+      step = self.best_step()
+    if step is None:
+      step = self._manager.latest_step()
+    if step is None:
+      raise CheckpointError(f"No checkpoint yet in {self.directory}.")
+    model_state = self._read(step, {"variables": _variables(*like)})[
+      "variables"
+    ]
+    params = model_state.pop("params")
+    return TrainState(jnp.asarray(step), params, model_state, ())
+
+  def _read(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads some parts of a checkpoint, which must be as `wanted`."""
     if step not in self.steps():
       raise CheckpointError(
         f"No checkpoint of step {step} in {self.directory}; got "
         f"{self.steps() or 'none'}."
       )
-    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _to_parts(like))
     try:
       metadata = self._manager.item_metadata(step)
       saved = {name: metadata[name].tree for name in wanted}
@@ -265,12 +310,15 @@ class CheckpointStore:
     parts = {
       name: ocp.args.StandardRestore(part) for name, part in wanted.items()
     }
-    try:
-      with _without_echoes():
-        restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
-    except Exception as error:
-      raise self._read_error(step, error) from error
-    return _from_parts(restored, like)
+    with _without_echoes():
+      try:
+        return dict(
+          self._manager.restore(step, args=ocp.args.Composite(**parts))
+        )
+      except Exception as error:
+        failure = self._read_error(step, error)
+      gc.collect()  # the readers, which the error held
+    raise failure
 
   def _read_error(self, step: int, error: Exception) -> CheckpointError:
     cause = error.__cause__ or error

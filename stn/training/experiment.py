@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -11,49 +12,138 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from stn import data, models, visualise
-from stn.data.distortions import Distortion
-from stn.data.sources import get_split
-from stn.evaluate import Apply, draw_test_images, evaluate, make_eval_step
-from stn.training import optim, step
-from stn.training.state import (
-  TrainState,
-  batch_sharding,
-  init_state,
+from stn import data, models
+from stn.tasks import Spec, Task, make_task
+from stn.training import evaluate, optim, step
+from stn.training.sharding import (
   make_mesh,
   process_rows,
+  put_batch,
   replicated,
 )
+from stn.training.state import TrainState, init_state
+from stn.training.workdir import check_version
+
+# What the random keys of a seed are for.
+_INIT, _TRAIN, _TEST = range(3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment:
-  """The parts of a run, built from its config by `build`.
+  """The parts of a run, each made once.
+
+  What only training needs, or only a split, is made or read when it is first
+  asked for.
 
   Attributes:
-    config: the config.
-    splits: "train", "validation" (may be empty) and "test".
+    config: of the run.
     mesh: the devices.
-    apply: `(params, images) -> logits, aux`.
-    init: `key -> params`.
-    distort: `(key, image) -> image`.
-    optimizer: an optax transformation.
-    num_steps: length of the training.
+    task: what is learned.
+    prepare: `(key, example) -> example`, on the device.
+    spec: what the network sees of an example, and the number of classes.
+    network: pure `init` and `apply`, see `stn.models.to_network`.
+    data_config: `config.data`, with the folder of the data sets to use here.
   """
 
   config: Any
-  splits: dict[str, data.Dataset]
   mesh: Mesh
-  apply: Apply
-  init: Callable[[jax.Array], Any]
-  distort: Distortion
-  optimizer: optax.GradientTransformation
-  num_steps: int
+  task: Task
+  prepare: step.Prepare
+  spec: Spec
+  network: Any
+  data_config: Any
+
+  @classmethod
+  def build(
+    cls,
+    config: Any,
+    *,
+    split: str = "train",
+    num_devices: int | None = None,
+    data_dir: str | None = None,
+  ) -> "Experiment":
+    """Builds a run's parts; checks every name and number on the way.
+
+    Args:
+      config: with the fields of configs/common.py.
+      split: the one to read first; its examples say what the network sees.
+      num_devices: how many to use; None takes `config.num_devices`, 0 all.
+      data_dir: folder of the data sets, if not `config.data.data_dir`.
+
+    Returns:
+      The experiment. Nothing is written to disk.
+
+    Raises:
+      ValueError: if a name is unknown, or a number does not fit.
+      DataNotFoundError: if the data set is not on this machine.
+    """
+    check_version(config)
+    if num_devices is None:
+      num_devices = config.num_devices
+    mesh = make_mesh(num_devices or None)
+    if split == "train":
+      process_rows(mesh, config.data.batch_size)
+    for name in ("log_every", "eval_every", "steps_per_call"):
+      if config[name] < 1:
+        raise ValueError(f"`{name}` must be 1 or more; got {config[name]}.")
+    # Fails on a wrong name before the data is read.
+    task = make_task(**config.task.to_dict())
+    optim.make_optimizer(config.optim, 3)
+    data_config = config.data.copy_and_resolve_references()
+    if data_dir is not None:
+      data_config.data_dir = data_dir
+    prepare = data.make_prepare(data_config)
+    models.check_name(config.model.name)
+
+    source = data.load_split(data_config, split)
+    example = jax.eval_shape(prepare, jax.random.key(0), dict(source.spec))
+    spec = Spec(example, source.num_classes)
+    module = models.create_model(head=task.head(spec), **config.model.to_dict())
+    experiment = cls(
+      config=config,
+      mesh=mesh,
+      task=task,
+      prepare=prepare,
+      spec=spec,
+      network=models.to_network(module),
+      data_config=data_config,
+    )
+    experiment._sources[split] = source
+    return experiment
+
+  @functools.cached_property
+  def _sources(self) -> dict[str, data.Source]:
+    return {}
+
+  def source(self, split: str) -> data.Source:
+    """A split of the data, read when it is first asked for."""
+    if split not in self._sources:
+      self._sources[split] = data.load_split(self.data_config, split)
+    return self._sources[split]
 
   @property
-  def monitor(self) -> str:
+  def monitor_split(self) -> str:
     """The split to watch during training: validation, if there is one."""
-    return "validation" if len(self.splits["validation"]) else "test"
+    return "validation" if self.config.data.validation_size else "test"
+
+  @functools.cached_property
+  def num_steps(self) -> int:
+    """The length of the training."""
+    config = self.config
+    num_steps = config.num_steps or round(
+      config.num_epochs * len(self.source("train")) / config.data.batch_size
+    )
+    if num_steps < 1:
+      raise ValueError(
+        f"`num_steps` (={config.num_steps}) or `num_epochs` "
+        f"(={config.num_epochs}) must give at least one step."
+      )
+    return num_steps
+
+  @functools.cached_property
+  def optimizer(self) -> optax.GradientTransformation:
+    """The optimiser of the whole training."""
+    return optim.make_optimizer(self.config.optim, self.num_steps)
 
   def key(self, seed: int, purpose: int) -> jax.Array:
     """A random key, the same on all devices of all processes."""
@@ -63,173 +153,170 @@ class Experiment:
 
     return jax.jit(make, out_shardings=replicated(self.mesh))()
 
+  def _init(self, key: jax.Array) -> tuple[Any, Any]:
+    """Parameters and model state, from a key."""
+    example = {
+      name: jnp.zeros((1, *field.shape), field.dtype)
+      for name, field in self.spec.example.items()
+    }
+    return self.network.init(key, self.task.inputs(example))
+
   def init_state(self) -> TrainState:
     """The state at step 0."""
-    key = self.key(self.config.seed, 0)
-    return init_state(self.init, self.optimizer, key, self.mesh)
+    key = self.key(self.config.seed, _INIT)
+    return init_state(self._init, self.optimizer, key, self.mesh)
+
+  def variables_shape(self) -> tuple[Any, Any]:
+    """Shapes, dtypes and shardings of parameters and model state."""
+    sharding = replicated(self.mesh)
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding
+      ),
+      jax.eval_shape(self._init, jax.random.key(0)),
+    )
+
+  @functools.cached_property
+  def _answer_shape(self) -> tuple[Any, Any, Any]:
+    """Shapes of a batch of one, of its outputs and of `aux`."""
+    batch = {
+      name: jax.ShapeDtypeStruct((1, *field.shape), field.dtype)
+      for name, field in self.spec.example.items()
+    }
+    outputs, aux, _ = jax.eval_shape(
+      lambda variables, batch, key: self.network.apply(
+        *variables, self.task.inputs(batch), key, False
+      ),
+      self.variables_shape(),
+      batch,
+      jax.random.key(0),
+    )
+    return batch, outputs, aux
+
+  @functools.cached_property
+  def rates(self) -> tuple[str, ...]:
+    """The task's metrics that are rates: of booleans."""
+    batch, outputs, _ = self._answer_shape
+    return tuple(
+      name
+      for name, metric in self.task.metrics.items()
+      if jax.eval_shape(metric, outputs, batch).dtype == bool
+    )
+
+  @property
+  def has_transformer(self) -> bool:
+    """Whether the network holds a spatial transformer."""
+    return bool(self._answer_shape[2]["warps"])
+
+  # Training.
 
   @functools.cached_property
   def train_key(self) -> jax.Array:
-    """The key of all distortions in training."""
-    return self.key(self.config.seed, 1)
+    """The key of everything random in training."""
+    return self.key(self.config.seed, _TRAIN)
 
   @functools.lru_cache(maxsize=2)  # noqa: B019
   def train_step(self, num_steps: int) -> step.Step:
     """The jitted step, or several in one call."""
     one = step.make_train_step(
-      self.apply,
+      self.task,
+      self.network.apply,
       self.optimizer,
-      self.distort,
+      self.prepare,
       functools.partial(step.num_parts, self.mesh),
     )
     return step.compile_train_step(one, self.mesh, num_steps)
 
-  def train_batch(self, first: int, num_steps: int) -> dict[str, jax.Array]:
-    """The batch of step `first`, or those of several, stacked."""
-    config, train = self.config, self.splits["train"]
+  def train_batch(self, first: int, num_steps: int = 1) -> data.Batch:
+    """The batch of step `first`, or those of several, stacked; on the host."""
+    config = self.config
     size = config.data.batch_size
-    rows = process_rows(self.mesh, size)
     batches = [
       data.train_batch(
-        train,
-        data.batch_indices(config.seed, first + i, size, len(train)),
-        rows,
+        self.source("train"),
+        config.seed,
+        first + i,
+        size,
+        process_rows(self.mesh, size),
       )
       for i in range(num_steps)
     ]
     if num_steps == 1:
-      return self._put(batches[0], stacked=False)
-    names = batches[0]
-    stacked = {n: np.stack([batch[n] for batch in batches]) for n in names}
-    return self._put(stacked, stacked=True)
+      return batches[0]
+    return {n: np.stack([batch[n] for batch in batches]) for n in batches[0]}
 
-  def _put(self, batch: dict, *, stacked: bool) -> dict[str, jax.Array]:
-    sharding = batch_sharding(self.mesh, stacked)
-    if jax.process_count() == 1:  # the same, faster
-      return jax.device_put(batch, sharding)
-    return {
-      name: jax.make_array_from_process_local_data(sharding, array)
-      for name, array in batch.items()
-    }
+  def train_batches(
+    self, calls: Iterable[tuple[int, int]]
+  ) -> Iterator[dict[str, jax.Array]]:
+    """The batch of each call of the train step, on the devices.
+
+    Args:
+      calls: first step and number of steps of each.
+
+    Yields:
+      Batches, read ahead in threads if the config or the source says so.
+    """
+    config = self.config.data
+    threads = config.num_threads
+    if threads < 0:
+      threads = 0 if config.in_memory else data.available_cores()
+    for batch, count in data.prefetch(
+      lambda call: (self.train_batch(*call), call[1]),
+      calls,
+      ahead=max(config.prefetch, threads),
+      threads=threads,
+    ):
+      yield put_batch(batch, self.mesh, stacked=count > 1)
+
+  # Evaluation.
 
   @functools.cached_property
-  def _eval_step(self):
-    key = self.key(self.config.data.eval_seed, 2)
+  def test_key(self) -> jax.Array:
+    """The key of everything random in evaluation."""
+    return self.key(self.config.data.eval_seed, _TEST)
+
+  @functools.cached_property
+  def _eval_step(self) -> evaluate.EvalStep:
     return jax.jit(
-      make_eval_step(self.apply, self.distort, key),
+      evaluate.make_eval_step(
+        self.task,
+        self.network.apply,
+        self.prepare,
+        self.test_key,
+        self.spec.num_classes,
+      ),
       out_shardings=replicated(self.mesh),
     )
 
-  def evaluate(self, params: Any, split: str) -> dict:
-    """Evaluates parameters on a split: see `stn.evaluate.evaluate`."""
-    return evaluate(self._eval_step, params, self._eval_batches(split))
+  def evaluate(self, state: TrainState, split: str) -> dict[str, Any]:
+    """Evaluates a state on a split: see `stn.training.evaluate`."""
+    return evaluate.evaluate(
+      self._eval_step,
+      state.params,
+      state.model_state,
+      self._eval_batches(split),
+      self.task,
+    )
 
   def _eval_batches(self, split: str) -> Iterator[dict[str, jax.Array]]:
-    size = self.config.data.eval_batch_size
-    rows = process_rows(self.mesh, size)
-    dataset = get_split(self.splits, split)
-    for batch in data.evaluation_batches(dataset, size, rows):
-      yield self._put(batch, stacked=False)
+    config, devices = self.config.data, self.mesh.size
+    # Whatever the number of devices, they divide it.
+    size = math.ceil(config.eval_batch_size / devices) * devices
+    for batch in data.evaluation_batches(
+      self.source(split), size, config.eval_seed, process_rows(self.mesh, size)
+    ):
+      yield put_batch(batch, self.mesh)
 
   @functools.cached_property
-  def _example_step(self):
-    key = self.key(self.config.data.eval_seed, 2)
+  def example_step(self) -> Any:
+    """Jitted `params, model_state, batch -> prepared batch, outputs, aux`."""
+    key = self.test_key
 
-    def examples(params, images, index):
-      images = draw_test_images(key, images, index, self.distort)
-      return images, *self.apply(params, images)
+    def examples(params, model_state, batch):
+      batch = evaluate.prepare_test_batch(key, batch, self.prepare)
+      outputs, aux, _ = self.network.apply(
+        params, model_state, self.task.inputs(batch), key, False
+      )
+      return batch, outputs, aux
 
     return jax.jit(examples, out_shardings=replicated(self.mesh))
-
-  def examples(self, params: Any) -> dict[str, Any]:
-    """A few fixed test examples, as `stn.visualise.panel` takes them.
-
-    Classes take turns, in the order of the split.
-    """
-    test = self.splits["test"]
-    by_class = np.argsort(test.labels, kind="stable")
-    rank = np.empty(len(test), int)
-    for label in range(test.num_classes):
-      members = by_class[test.labels[by_class] == label]
-      rank[members] = np.arange(len(members))
-    order = np.lexsort((test.labels, rank))
-    index = order[: self.config.num_pictures].astype(np.int32)
-    images, logits, aux = jax.device_get(
-      self._example_step(params, test.images[index], index)
-    )
-    return {
-      "images": images,
-      "logits": logits,
-      "labels": test.labels[index],
-      "aux": aux,
-    }
-
-  def draw(self, params: Any, title: str) -> np.ndarray | None:
-    """The picture of the examples; None if they are off, or not for us."""
-    if not self.config.num_pictures:
-      return None
-    examples = self.examples(params)  # all processes take part
-    if jax.process_index():
-      return None
-    return visualise.panel(**examples, title=title)
-
-
-def build(config: Any) -> Experiment:
-  """Builds a run's parts; checks every name and number on the way.
-
-  Args:
-    config: with the fields of configs/common.py.
-
-  Returns:
-    The experiment. Nothing is written to disk.
-
-  Raises:
-    ValueError: if a name is unknown, or a number does not fit.
-    DataNotFoundError: if the data set is not on this machine.
-  """
-  mesh = make_mesh(config.num_devices or None)
-  process_rows(mesh, config.data.batch_size)
-  process_rows(mesh, config.data.eval_batch_size)
-  for name in ("log_every", "eval_every", "steps_per_call"):
-    if config[name] < 1:
-      raise ValueError(f"`{name}` must be 1 or more; got {config[name]}.")
-  distort = data.get_distortion(config.data.distortion)
-  # Fails on a wrong name before the data is read.
-  models.create_model(num_classes=1, **config.model)
-  optim.make_optimizer(config.optim, 3)
-
-  splits = data.load(
-    config.data.name,
-    data_dir=config.data.data_dir or None,
-    validation_size=config.data.validation_size,
-  )
-  train = splits["train"]
-  model = models.create_model(num_classes=train.num_classes, **config.model)
-  num_steps = config.num_steps or round(
-    config.num_epochs * len(train) / config.data.batch_size
-  )
-  if num_steps < 1:
-    raise ValueError(
-      f"`num_steps` (={config.num_steps}) or `num_epochs` "
-      f"(={config.num_epochs}) must give at least one step."
-    )
-
-  def init(key):
-    image = jax.eval_shape(
-      distort, key, jax.ShapeDtypeStruct(train.images.shape[1:], jnp.float32)
-    )
-    return model.init(key, jnp.zeros((1, *image.shape)))["params"]
-
-  def apply(params, images) -> Any:
-    return model.apply({"params": params}, images)
-
-  return Experiment(
-    config=config,
-    splits=splits,
-    mesh=mesh,
-    apply=apply,
-    init=init,
-    distort=distort,
-    optimizer=optim.make_optimizer(config.optim, num_steps),
-    num_steps=num_steps,
-  )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from stn._checks import check_choice
+from stn._checks import lookup
 
 SCHEDULES = {
   # The paper's: divided by 10 at equal intervals, after 1/3 and 2/3 of it.
@@ -64,8 +64,9 @@ def make_schedule(config: Any, num_steps: int) -> optax.Schedule:
   """Makes the learning-rate schedule.
 
   Args:
-    config: `schedule`, a key of `SCHEDULES`; `learning_rate`, its peak;
-      `warmup`, the share of steps that rise to it ("cosine" only).
+    config: `schedule`, a key of `SCHEDULES` or "module:attribute" of a function
+      `(config, num_steps) -> schedule`; `learning_rate`, its peak; `warmup`,
+      the share of steps that rise to it ("cosine" only).
     num_steps: length of the training.
 
   Returns:
@@ -80,15 +81,16 @@ def make_schedule(config: Any, num_steps: int) -> optax.Schedule:
     >>> round(float(make_schedule(paper, 150_000)(60_000)), 6)
     0.001
   """
-  check_choice("optim.schedule", config.schedule, SCHEDULES)
-  return SCHEDULES[config.schedule](config, num_steps)
+  make = lookup("optim.schedule", config.schedule, SCHEDULES)
+  return make(config, num_steps)
 
 
 def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
   """Makes the optimiser.
 
   Args:
-    config: `name`, a key of `OPTIMIZERS`; what `make_schedule` wants;
+    config: `name`, a key of `OPTIMIZERS` or "module:attribute" of a function
+      `(config, schedule) -> optax transformation`; what `make_schedule` wants;
       `momentum` ("sgd" only); `weight_decay`, of kernels only; `clip_norm`, the
       largest global norm of a gradient, 0 for no limit; `localisation_lr`, the
       factor on the learning rate of localisation networks.
@@ -112,12 +114,12 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
     >>> {name: round(float(value), 6) for name, value in updates.items()}
     {'classifier': -1.0, 'localisation': -0.1}
   """
-  check_choice("optim.name", config.name, OPTIMIZERS)
+  make = lookup("optim.name", config.name, OPTIMIZERS)
   schedule = make_schedule(config, num_steps)
   parts = []
   if config.clip_norm:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  parts.append(OPTIMIZERS[config.name](config, schedule))
+  parts.append(make(config, schedule))
   if config.localisation_lr != 1:
     slower = optax.scale(config.localisation_lr)
     parts.append(optax.masked(slower, is_localisation))

@@ -1,12 +1,14 @@
-"""The training state, and where its arrays live."""
+"""The training state: what a step changes, and a checkpoint holds."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
+
+from stn.training.sharding import replicated
 
 
 class TrainState(NamedTuple):
@@ -14,107 +16,28 @@ class TrainState(NamedTuple):
 
   Attributes:
     step: int32, steps taken; the position in the data stream as well.
-    params: the model's parameters, float32.
+    params: the network's parameters, float32.
+    model_state: what else the network keeps, such as batch statistics; {} if
+      nothing.
     opt_state: the optimiser's state.
   """
 
   step: jax.Array
   params: Any
+  model_state: Any
   opt_state: optax.OptState
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-  """A mesh of all devices, or the first few, over the one axis "data".
-
-  Args:
-    num_devices: how many; None takes those of all processes.
-
-  Returns:
-    The mesh; its axis is Auto: the compiler shards what lies between inputs
-    and outputs.
-
-  Raises:
-    ValueError: if there are not that many.
-
-  Example:
-    >>> make_mesh(1).axis_names
-    ('data',)
-  """
-  devices = jax.devices()
-  if num_devices is not None:
-    if not 1 <= num_devices <= len(devices):
-      raise ValueError(
-        f"`num_devices` must be 1 to {len(devices)}; got {num_devices}."
-      )
-    devices = devices[:num_devices]
-  return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-  """A copy on every device: parameters.
-
-  Example:
-    >>> replicated(make_mesh(1)).is_fully_replicated
-    True
-  """
-  return NamedSharding(mesh, PartitionSpec())
-
-
-def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
-  """Examples split over the devices: a batch.
-
-  Args:
-    mesh: from `make_mesh`.
-    stacked: the batch has a first axis of steps.
-
-  Returns:
-    The sharding of the examples' axis.
-
-  Example:
-    >>> tuple(batch_sharding(make_mesh(1)).spec)
-    ('data',)
-  """
-  spec = PartitionSpec(None, "data") if stacked else PartitionSpec("data")
-  return NamedSharding(mesh, spec)
-
-
-def process_rows(mesh: Mesh, batch_size: int) -> slice:
-  """The rows of a global batch that this process holds.
-
-  Args:
-    mesh: from `make_mesh`.
-    batch_size: examples in the global batch.
-
-  Returns:
-    One slice: devices are ordered by process.
-
-  Raises:
-    ValueError: if the devices do not divide the batch.
-
-  Example:
-    >>> process_rows(make_mesh(1), 8)
-    slice(0, 8, None)
-  """
-  devices = mesh.devices.flatten().tolist()
-  share, rest = divmod(batch_size, len(devices))
-  if rest:
-    raise ValueError(
-      f"The batch size (={batch_size}) must be divisible by the number of "
-      f"devices (={len(devices)})."
-    )
-  mine = [
-    i for i, d in enumerate(devices) if d.process_index == jax.process_index()
-  ]
-  return slice(mine[0] * share, (mine[-1] + 1) * share)
-
-
 def init_state(
-  init: Any, optimizer: optax.GradientTransformation, key: jax.Array, mesh: Mesh
+  init: Callable[[jax.Array], tuple[Any, Any]],
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+  mesh: Mesh,
 ) -> TrainState:
   """Initialises the state on all devices alike.
 
   Args:
-    init: `key -> params`, pure.
+    init: `key -> params, model_state`, pure.
     optimizer: an optax transformation.
     key: of the parameters.
     mesh: where the state lives.
@@ -123,15 +46,18 @@ def init_state(
     The state at step 0, replicated.
 
   Example:
+    >>> from stn.training.sharding import make_mesh
     >>> state = init_state(
-    ...     lambda key: {"w": jax.random.normal(key, (2,))}, optax.sgd(.1),
-    ...     jax.random.key(0), make_mesh(1))
+    ...     lambda key: ({"w": jax.random.normal(key, (2,))}, {}),
+    ...     optax.sgd(.1), jax.random.key(0), make_mesh(1))
     >>> int(state.step)
     0
   """
 
   def make(key):
-    params = init(key)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    params, model_state = init(key)
+    return TrainState(
+      jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params)
+    )
 
   return jax.jit(make, out_shardings=replicated(mesh))(key)

@@ -1,6 +1,7 @@
 """The train step: pure, jitted once, with its state donated."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,18 +9,17 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from stn import data, metrics
-from stn.data.distortions import Distortion
-from stn.evaluate import Apply
-from stn.training.state import TrainState, batch_sharding, replicated
+from stn import metrics
+from stn.tasks import Task
+from stn.training.sharding import batch_sharding, replicated
+from stn.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
-Step = Callable[
-  [TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]
-]
-
-# Of what a step measures, these add up over steps; the rest are the last one's.
-SUMS = ("loss", "errors", "count")
+Prepare = Callable[[jax.Array, Any], Any]
+# (params, model_state, inputs, key, train) -> outputs, aux, model_state
+Apply = Callable[..., tuple[Any, Mapping[str, Any], Any]]
+# (state, batch, key) -> state, measured
+Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict]]
 
 # Pixels that a CPU differentiates at a time, or a few more. What they need is
 # kept in its caches, and is too little for glibc to ask the kernel for fresh
@@ -27,114 +27,142 @@ SUMS = ("loss", "errors", "count")
 _CPU_PIXELS = 28_000
 
 
-def num_parts(mesh: Mesh, shape: Sequence[int]) -> int:
+def num_parts(mesh: Mesh, inputs: Any) -> int:
   """In how many parts these devices best differentiate a batch.
 
   Args:
     mesh: the devices.
-    shape: of the global batch of images, (N, H, W, C).
+    inputs: what the network sees of the global batch, (N, *spatial, C).
 
   Returns:
-    1; on CPUs a divisor of the number of images on each device.
+    1; on CPUs, for images, a divisor of N of which every part is divided by
+    the devices.
 
   Example:
-    >>> from stn.training.state import make_mesh
-    >>> num_parts(make_mesh(1), (256, 28, 28, 1))
+    >>> from stn.training.sharding import make_mesh
+    >>> num_parts(make_mesh(1), jnp.zeros((256, 28, 28, 1)))
     4
   """
-  if mesh.devices.flat[0].platform != "cpu":
+  shape = jnp.shape(jax.tree.leaves(inputs)[0])
+  if mesh.devices.flat[0].platform != "cpu" or len(shape) != 4:
     return 1
+  most = max(math.prod(shape[:-1]) // _CPU_PIXELS, 1)
   share = shape[0] // mesh.size
-  most = share * shape[1] * shape[2] // _CPU_PIXELS
-  return max(n for n in range(1, max(most, 1) + 1) if share % n == 0)
+  return max(n for n in range(1, most + 1) if share % n == 0)
 
 
 def _sum_of_parts(f: Callable, batch: Any, num_parts: int) -> Any:
-  """`f(batch)`, of parts of the batch one after the other, summed."""
+  """`f(part, index)` of parts of the batch, one after the other, summed."""
   if num_parts == 1:
-    return f(batch)
+    return f(batch, 0)
   # Every so many-th example: thus a device has its share of each part.
   parts = jax.tree.map(
     lambda x: jnp.moveaxis(x.reshape(-1, num_parts, *x.shape[1:]), 1, 0), batch
   )
-  shapes = jax.eval_shape(f, jax.tree.map(lambda x: x[0], parts))
+  jaxpr, shapes = jax.make_jaxpr(f, return_shape=True)(
+    jax.tree.map(lambda x: x[0], parts), 0
+  )
+  if "conv_general_dilated" in str(jaxpr):
+    return f(batch, 0)  # a CPU's loop makes XLA's convolutions 5 times slower
   total, _ = jax.lax.scan(
-    lambda total, part: (jax.tree.map(jnp.add, total, f(part)), None),
+    lambda total, part: (jax.tree.map(jnp.add, total, f(*part)), None),
     jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
-    parts,
+    (parts, jnp.arange(num_parts)),
   )
   return total
 
 
 def make_train_step(
+  task: Task,
   apply: Apply,
   optimizer: optax.GradientTransformation,
-  distort: Distortion,
-  num_parts: Callable[[Sequence[int]], int] = lambda shape: 1,
+  prepare: Prepare,
+  num_parts: Callable[[Any], int] = lambda inputs: 1,
 ) -> Step:
   """Makes the pure train step.
 
   Args:
-    apply: `(params, images) -> logits, aux`.
+    task: what is learned.
+    apply: `(params, model_state, inputs, key, train) -> outputs, aux,
+      model_state`, see `stn.models.to_network`.
     optimizer: an optax transformation.
-    distort: `(key, image) -> image`, drawn afresh for every example.
-    num_parts: from the shape of the images to the number of equal parts that
-      are differentiated one after the other; their gradients add up to the
-      batch's, if `apply` treats examples apart.
+    prepare: `(key, example) -> example`, drawn afresh for every example.
+    num_parts: from the inputs to the number of equal parts that are
+      differentiated one after the other, where the loss is a sum over examples:
+      not for a network with a state, or a task that is not separable.
 
   Returns:
-    `(state, batch, key) -> state, measured`. The batch is "image" uint8
-    (N, H, W, C) and "label" int32 (N,). Everything random comes from the key
-    and the step. Measured are the sums "loss", "errors" and "count", the norms
-    "grad_norm" and "param_norm", and "bad_step": the step if loss or gradient
-    is not finite, else -1.
+    `(state, batch, key) -> state, measured`. The batch is as a source gives it,
+    leading axis N. Everything random comes from the key and the step. Measured
+    are "sums": "loss", the task's metrics and "count", summed over the batch;
+    "norms": "grad_norm" and "param_norm"; and "bad_step": the step if loss or
+    gradient is not finite, else -1.
 
   Example:
+    >>> from stn.tasks import classification
+    >>> def apply(params, model_state, inputs, key, train):
+    ...   return jnp.ones((len(inputs), 10)) * params["w"], {}, model_state
     >>> step = make_train_step(
-    ...     lambda params, x: (jnp.ones((len(x), 10)) * params["w"], {}),
-    ...     optax.sgd(0.1), lambda key, image: image)
+    ...     classification(), apply, optax.sgd(0.1),
+    ...     prepare=lambda key, example: example)
   """
 
   def train_step(state, batch, key):
-    keys = jax.random.split(
-      jax.random.fold_in(key, state.step), len(batch["label"])
+    prepare_key, apply_key = jax.random.split(
+      jax.random.fold_in(key, state.step)
     )
-    images = jax.vmap(distort)(keys, data.normalise(batch["image"]))
-    parts = num_parts(images.shape)
+    size = len(jax.tree.leaves(batch)[0])
+    batch = jax.vmap(prepare)(jax.random.split(prepare_key, size), batch)
+    whole = bool(state.model_state) or not task.separable
+    parts = 1 if whole else num_parts(task.inputs(batch))
 
-    def loss_fn(params, images, labels):
-      logits, _ = apply(params, images)
-      sums = metrics.classification_sums(logits, labels)
-      return sums["loss"] / (sums["count"] * parts), sums
+    def loss_fn(params, part, index):
+      outputs, _, model_state = apply(
+        params,
+        state.model_state,
+        task.inputs(part),
+        jax.random.fold_in(apply_key, index),
+        True,
+      )
+      values = {"loss": task.loss(outputs, part)}
+      values |= {name: f(outputs, part) for name, f in task.metrics.items()}
+      sums = metrics.sum_examples(values)
+      return sums["loss"] / size, (sums, model_state)
 
-    def differentiate(part):
-      return jax.value_and_grad(loss_fn, has_aux=True)(state.params, *part)
+    def differentiate(part, index):
+      return jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params, part, index
+      )
 
-    (loss, sums), grads = _sum_of_parts(
-      differentiate, (images, batch["label"]), parts
+    (loss, (sums, model_state)), grads = _sum_of_parts(
+      differentiate, batch, parts
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    measured = {name: sums[name] for name in SUMS} | {
-      "grad_norm": grad_norm,
-      "param_norm": optax.tree.norm(params),
+    measured = {
+      "sums": sums,
+      "norms": {"grad_norm": grad_norm, "param_norm": optax.tree.norm(params)},
       "bad_step": jnp.where(finite, -1, state.step),
     }
-    return TrainState(state.step + 1, params, opt_state), measured
+    return TrainState(state.step + 1, params, model_state, opt_state), measured
 
   return train_step
 
 
-def _merge(measured: dict[str, jax.Array]) -> dict[str, jax.Array]:
-  """One measurement of several steps, stacked along the first axis."""
+def _merge(measured: dict[str, Any]) -> dict[str, Any]:
+  """One measurement of several steps, stacked along the first axis.
+
+  Sums add up over steps; norms are the last step's.
+  """
   bad = measured["bad_step"]
   first_bad = jnp.where(bad >= 0, bad, jnp.iinfo(bad.dtype).max).min()
   return {
-    name: value.sum(axis=0) if name in SUMS else value[-1]
-    for name, value in measured.items()
-  } | {"bad_step": jnp.where((bad >= 0).any(), first_bad, -1)}
+    "sums": jax.tree.map(lambda value: value.sum(axis=0), measured["sums"]),
+    "norms": jax.tree.map(lambda value: value[-1], measured["norms"]),
+    "bad_step": jnp.where((bad >= 0).any(), first_bad, -1),
+  }
 
 
 def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
@@ -143,7 +171,7 @@ def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
   Args:
     step: from `make_train_step`.
     mesh: examples are sharded over its axis "data", the state is replicated.
-    num_steps: steps in a call. More than one is for accelerators, where it
+    num_steps: steps per call. More than one is for accelerators, where it
       hides the time of a dispatch: the batch then has a first axis of steps.
       On a CPU a loop of XLA's convolutions is about 5 times slower than they
       are apart (https://github.com/jax-ml/jax/issues/12868).
@@ -152,11 +180,9 @@ def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
     The jitted step; it donates the state.
 
   Example:
-    >>> from stn.training.state import make_mesh
-    >>> step = make_train_step(
-    ...     lambda params, x: (jnp.ones((len(x), 10)) * params["w"], {}),
-    ...     optax.sgd(0.1), lambda key, image: image)
-    >>> compiled = compile_train_step(step, make_mesh(1))
+    >>> from stn.training.sharding import make_mesh
+    >>> compiled = compile_train_step(
+    ...     lambda state, batch, key: (state, {}), make_mesh(1))
   """
 
   def many_steps(state, batches, key):

@@ -23,8 +23,33 @@ PACKAGES = (
   "numpy",
 )
 
+# Fields and checkpoints of another version are refused, not misread.
+CONFIG_VERSION = 2
+
 # What may change from one machine to the next, and not what is computed.
 _MAY_DIFFER = ("data.data_dir", "num_devices")
+
+
+def check_version(config: Any, where: str = "the config") -> None:
+  """Refuses a config that was written for other fields.
+
+  Args:
+    config: to look at.
+    where: it is, for the message.
+
+  Raises:
+    ValueError: if its version is another one, or it has none.
+
+  Example:
+    >>> check_version(ConfigDict({"version": CONFIG_VERSION}))
+  """
+  version = config.get("version")
+  if version != CONFIG_VERSION:
+    raise ValueError(
+      f"`version` of {where} must be {CONFIG_VERSION}; got {version}. It is of "
+      "another version of stn: start from configs/common.py of this one, and "
+      "train again."
+    )
 
 
 def config_to_json(config: Any) -> str:
@@ -48,13 +73,16 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
+    ValueError: if the run is of another version of stn.
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
     raise FileNotFoundError(
       f"`workdir` must hold a run; there is no config.json in {workdir!s}."
     )
-  return ConfigDict(json.loads(path.read_text())).lock()
+  config = ConfigDict(json.loads(path.read_text())).lock()
+  check_version(config, str(path))
+  return config
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -82,6 +110,7 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
+  load_config(workdir)
   there = _flatten(json.loads(path.read_text()))
   here = _flatten(json.loads(config_to_json(config)))
   missing = object()

@@ -1,22 +1,21 @@
 import collections
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from stn.data import (
-  Dataset,
+  ArraySource,
   batch_indices,
   evaluation_batches,
-  normalise,
   train_batch,
 )
 
 
 def dataset(size):
   images = np.arange(size * 4, dtype=np.uint8).reshape(size, 2, 2, 1)
-  return Dataset(images, np.arange(size, dtype=np.int32) % 3, 3)
+  labels = np.arange(size, dtype=np.int32) % 3
+  return ArraySource({"image": images, "label": labels}, 3)
 
 
 def stream(seed, steps, batch_size, size):
@@ -75,12 +74,12 @@ def test_order_is_uniform():
 def test_rows_of_processes_make_up_the_global_batch():
   data = dataset(10)
   indices = batch_indices(0, 1, 6, 10)
-  whole = train_batch(data, indices)
-  np.testing.assert_array_equal(whole["image"], data.images[indices])
-  np.testing.assert_array_equal(whole["label"], data.labels[indices])
+  whole = train_batch(data, 0, 1, 6)
+  for name, array in data.arrays.items():
+    np.testing.assert_array_equal(whole[name], array[indices])
   assert (whole["image"].dtype, whole["label"].dtype) == (np.uint8, np.int32)
   parts = [
-    train_batch(data, indices, slice(start, start + 2)) for start in (0, 2, 4)
+    train_batch(data, 0, 1, 6, slice(start, start + 2)) for start in (0, 2, 4)
   ]
   for name, value in whole.items():
     together = np.concatenate([part[name] for part in parts])
@@ -90,7 +89,7 @@ def test_rows_of_processes_make_up_the_global_batch():
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 10, 16])
 def test_evaluation_goes_once_through_the_split(batch_size):
   data = dataset(10)
-  batches = list(evaluation_batches(data, batch_size))
+  batches = list(evaluation_batches(data, batch_size, 0))
   assert len(batches) == -(-10 // batch_size)
   for batch in batches:
     shapes = {name: value.shape for name, value in batch.items()}
@@ -107,23 +106,17 @@ def test_evaluation_goes_once_through_the_split(batch_size):
   }
   mask = whole["mask"]
   np.testing.assert_array_equal(whole["index"][mask], np.arange(10))
-  np.testing.assert_array_equal(whole["image"][mask], data.images)
+  np.testing.assert_array_equal(whole["image"][mask], data.arrays["image"])
   np.testing.assert_array_equal(whole["label"][mask], data.labels)
 
 
 def test_evaluation_rows_of_processes_make_up_the_global_batches():
   data = dataset(5)
-  whole = list(evaluation_batches(data, 4))
-  parts = [list(evaluation_batches(data, 4, slice(i, i + 2))) for i in (0, 2)]
+  whole = list(evaluation_batches(data, 4, 0))
+  parts = [
+    list(evaluation_batches(data, 4, 0, slice(i, i + 2))) for i in (0, 2)
+  ]
   for first, second, batch in zip(*parts, whole, strict=True):
     for name, value in batch.items():
       together = np.concatenate([first[name], second[name]])
       np.testing.assert_array_equal(together, value)
-
-
-def test_normalise_maps_bytes_to_the_unit_interval():
-  image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-  normalised = normalise(jnp.asarray(image))
-  assert normalised.dtype == jnp.float32
-  np.testing.assert_allclose(normalised, image / 255.0, rtol=1e-6)
-  assert (normalised.min(), normalised.max()) == (0, 1)

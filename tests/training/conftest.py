@@ -4,28 +4,26 @@ import numpy as np
 import pytest
 
 from configs import common
-from stn.data import sources
+from stn import data
+from stn.data import splits
 
 
-def _random_digits():
-  rng = np.random.default_rng(0)
-
-  def draw(number):
-    labels = np.arange(number, dtype=np.int32) % 4
-    # A class is a bright quadrant, so that there is something to learn.
-    images = rng.integers(0, 40, (number, 8, 8, 1), np.uint8)
-    for image, label in zip(images, labels, strict=True):
-      row, column = divmod(int(label), 2)
-      image[4 * row :, 4 * column :][:4, :4] += 180
-    return sources.Dataset(images, labels, 4)
-
-  return {"train": draw(48), "test": draw(20)}
+def _random_digits(split):
+  rng = np.random.default_rng(0 if split == "train" else 1)
+  number = {"train": 48, "test": 20}[split]
+  labels = np.arange(number, dtype=np.int32) % 4
+  # A class is a bright quadrant, so that there is something to learn.
+  images = rng.integers(0, 40, (number, 8, 8, 1), np.uint8)
+  for image, label in zip(images, labels, strict=True):
+    row, column = divmod(int(label), 2)
+    image[4 * row :, 4 * column :][:4, :4] += 180
+  return data.ArraySource({"image": images, "label": labels}, 4)
 
 
 @pytest.fixture(autouse=True)
 def tiny_source(monkeypatch):
   """The data set "tiny": 48 + 20 images of 8x8 pixels in 4 classes."""
-  monkeypatch.setitem(sources.SOURCES, "tiny", _random_digits)
+  monkeypatch.setitem(splits.SOURCES, "tiny", _random_digits)
 
 
 @pytest.fixture

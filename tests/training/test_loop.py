@@ -9,15 +9,16 @@ import jax
 import numpy as np
 import pytest
 
+from stn import data
 from stn.training import (
   CheckpointStore,
+  Experiment,
   Interrupted,
   NonFiniteError,
   evaluate_run,
   train_and_evaluate,
 )
-from stn.training import experiment as experiment_lib
-from stn.training.report import Reporter
+from stn.training.progress import Progress
 
 
 def _lines(workdir):
@@ -26,7 +27,7 @@ def _lines(workdir):
 
 
 def _final_state(config, workdir):
-  like = experiment_lib.build(config).init_state()
+  like = Experiment.build(config).init_state()
   with CheckpointStore(workdir / "checkpoints", read_only=True) as store:
     return jax.device_get(store.restore(config.num_steps, like))
 
@@ -106,7 +107,7 @@ def test_a_finished_run_returns_its_result_and_changes_nothing(
 def test_an_interrupted_run_continues_to_the_very_same_end(
   config, reference, tmp_path, monkeypatch, signum
 ):
-  report = Reporter.train
+  report = Progress.train
 
   def stop_at_4(self, step, metrics):
     report(self, step, metrics)
@@ -114,7 +115,7 @@ def test_an_interrupted_run_continues_to_the_very_same_end(
       os.kill(os.getpid(), signum)
 
   with monkeypatch.context() as patch:
-    patch.setattr(Reporter, "train", stop_at_4)
+    patch.setattr(Progress, "train", stop_at_4)
     with pytest.raises(Interrupted, match=f"{signum.name} after step 4"):
       train_and_evaluate(config, tmp_path)
   result = train_and_evaluate(config, tmp_path)
@@ -131,7 +132,7 @@ def test_an_interrupted_run_continues_to_the_very_same_end(
 def test_a_run_continues_on_another_number_of_devices(
   config, reference, tmp_path, monkeypatch
 ):
-  report = Reporter.train
+  report = Progress.train
 
   def stop_at_4(self, step, metrics):
     report(self, step, metrics)
@@ -139,7 +140,7 @@ def test_a_run_continues_on_another_number_of_devices(
       os.kill(os.getpid(), signal.SIGTERM)
 
   with monkeypatch.context() as patch:
-    patch.setattr(Reporter, "train", stop_at_4)
+    patch.setattr(Progress, "train", stop_at_4)
     with pytest.raises(Interrupted):
       train_and_evaluate(config, tmp_path)
   with config.unlocked():
@@ -162,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_after_the_last_good_checkpoint(
     NonFiniteError, match=r"step \d+; the last good checkpoint is .* step \d+"
   ) as caught:
     train_and_evaluate(config, tmp_path)
-  like = experiment_lib.build(config).init_state()
+  like = Experiment.build(config).init_state()
   with CheckpointStore(tmp_path / "checkpoints", read_only=True) as store:
     last = store.steps()[-1]
     state = store.restore(last, like)
@@ -184,12 +185,14 @@ def test_another_config_changes_nothing(config, reference):
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [
-    ("data.distortion", "rotate", "`distortion` must be one of .*'r', 'rts'"),
+    ("data.distortion", "rotate", "`data.distortion` must be one of .*'r', "),
+    ("version", 1, "`version` of the config must be 2; got 1"),
     ("data.name", "tinny", "`data.name` .*tinny"),
     ("data.validation_size", 48, r"`data.validation_size` .*\[0, 48\).*got 48"),
-    ("model.name", "stcnn", "`model` .*Did you mean 'st_cnn'"),
+    ("task.name", "classify", "`task.name` must be one of 'classification'"),
+    ("model.name", "stcnn", "`model.name` .*Did you mean 'st_cnn'"),
     ("model.transform", "afine", "`transform` .*Did you mean 'affine'"),
-    ("model.dtype", "float16", "`dtype` .*'bfloat16', 'float32'"),
+    ("model.dtype", "float16", "`model.dtype` .*'bfloat16', 'float32'"),
     ("optim.name", "adam", "`optim.name` .*'adamw', 'sgd'"),
     ("log_every", 0, "`log_every` must be 1 or more; got 0"),
   ],
@@ -207,8 +210,8 @@ def test_evaluating_a_run_agrees_with_its_result(config, reference):
   metrics = evaluate_run(reference["workdir"])
   assert metrics["step"] == reference["result"]["step"]
   assert 100 * metrics["error"] == pytest.approx(reference["result"]["error"])
-  assert len(metrics["per_class_accuracy"]) == 4
-  assert np.shape(metrics["theta"]["mean"]) == (1, 6)
+  assert len(metrics["error_by_class"]) == 4
+  assert np.shape(metrics["theta"]["transformer"]["mean"]) == (1, 6)
   json.dumps(metrics)
 
 
@@ -218,6 +221,33 @@ def test_evaluating_another_step_and_split(config, reference):
   metrics = evaluate_run(reference["workdir"], step=12, split="validation")
   assert metrics["error"] == pytest.approx(errors[12])
   assert metrics["samples"] == 16
+
+
+def test_evaluating_reads_no_other_split(reference, monkeypatch):
+  asked = []
+  load_split = data.load_split
+
+  def load(config, split):
+    asked.append(split)
+    return load_split(config, split)
+
+  monkeypatch.setattr(data, "load_split", load)
+  evaluate_run(reference["workdir"])
+  assert asked == ["test"]
+
+
+def test_a_run_of_an_older_version_is_refused(config, tmp_path):
+  """Its config had no version."""
+  old = config.to_dict()
+  del old["version"], old["task"]
+  (tmp_path / "config.json").write_text(json.dumps(old))
+  for call in (
+    lambda: train_and_evaluate(config, tmp_path),
+    lambda: evaluate_run(tmp_path),
+  ):
+    with pytest.raises(ValueError, match="another version of stn"):
+      call()
+  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_evaluating_an_unknown_split_lists_them(reference):

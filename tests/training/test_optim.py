@@ -56,10 +56,10 @@ def test_localisation_learns_by_its_own_multiplier(name):
 
 
 def test_the_multiplier_reaches_every_parameter_of_a_model_s_localisation():
-  model = models.create_model("st_cnn", 10)
-  params = jax.eval_shape(
-    model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1))
-  )["params"]
+  network = models.to_network(models.create_model("st_cnn", (10,)))
+  params, _ = jax.eval_shape(
+    network.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1))
+  )
   marks = optim.is_localisation(params)
   assert all(jax.tree.leaves(marks["transformer"]))
   assert not any(jax.tree.leaves(marks["classifier"]))

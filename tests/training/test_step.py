@@ -4,22 +4,28 @@ import jax
 import numpy as np
 import pytest
 
-from stn.training import experiment as experiment_lib
+from stn.training import Experiment
 from stn.training import step as step_lib
-from stn.training.state import make_mesh, process_rows
+from stn.training.sharding import make_mesh, process_rows
 
 
 def _run(config, calls):
   """Trains; `calls` are the numbers of steps of each call."""
-  experiment = experiment_lib.build(config)
-  state, step, losses = experiment.init_state(), 0, []
-  for n in calls:
+  experiment = Experiment.build(config)
+  state, losses = experiment.init_state(), []
+  firsts = np.cumsum([0, *calls[:-1]]).tolist()
+  plan = list(zip(firsts, calls, strict=True))
+  for (_, n), batch in zip(plan, experiment.train_batches(plan), strict=True):
     state, measured = experiment.train_step(n)(
-      state, experiment.train_batch(step, n), experiment.train_key
+      state, batch, experiment.train_key
     )
-    losses.append(float(measured["loss"]))
-    step += n
+    losses.append(float(measured["sums"]["loss"]))
   return jax.device_get(state), losses, measured
+
+
+def _first_batch(experiment):
+  [batch] = experiment.train_batches([(0, 1)])
+  return batch
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +57,9 @@ def test_several_steps_in_a_call_are_the_same_steps(config):
   np.testing.assert_allclose(sum(losses), sums[0], rtol=1e-5)
   assert int(together.step) == 4
   np.testing.assert_allclose(
-    measured["grad_norm"], last["grad_norm"], rtol=1e-4
+    measured["norms"]["grad_norm"], last["norms"]["grad_norm"], rtol=1e-4
   )
-  assert float(measured["count"]) == 4 * config.data.batch_size
+  assert float(measured["sums"]["count"]) == 4 * config.data.batch_size
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
     apart.params,
@@ -66,11 +72,14 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
     config.num_devices = 4
   state, losses, measured = _run(config, [1] * 2)
   monkeypatch.setattr(step_lib, "_CPU_PIXELS", 64)  # of one image
-  assert step_lib.num_parts(make_mesh(4), (8, 8, 8, 1)) == 2
+  assert step_lib.num_parts(make_mesh(4), np.zeros((8, 8, 8, 1))) == 2
   parts_state, parts_losses, parts_measured = _run(config, [1] * 2)
   np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
-  for name, value in measured.items():
-    np.testing.assert_allclose(parts_measured[name], value, rtol=1e-3)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3),
+    parts_measured,
+    measured,
+  )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
     parts_state.params,
@@ -82,13 +91,21 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
   ("batch_size", "parts"), [(64, 1), (71, 1), (100, 2), (256, 4)]
 )
 def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
-  assert step_lib.num_parts(make_mesh(1), (batch_size, 28, 28, 1)) == parts
+  inputs = np.zeros((batch_size, 28, 28, 1))
+  assert step_lib.num_parts(make_mesh(1), inputs) == parts
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_parts_do_not_depend_on_the_number_of_devices(devices):
+  """Dropout is drawn for each part: its masks must not change either."""
+  inputs = np.zeros((256, 28, 28, 1))
+  assert step_lib.num_parts(make_mesh(devices), inputs) == 4
 
 
 def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
   with config.unlocked():
     config.optim.update({"learning_rate": 0.02, "schedule": "constant"})
-  experiment = experiment_lib.build(config)
+  experiment = Experiment.build(config)
   before = jax.device_get(experiment.init_state().params)
   state, losses, _ = _run(config, [1] * 20)
   assert losses[-1] < 0.8 * losses[0]
@@ -97,10 +114,10 @@ def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
 
 
 def test_the_state_is_donated(config):
-  experiment = experiment_lib.build(config)
+  experiment = Experiment.build(config)
   state = experiment.init_state()
   experiment.train_step(1)(
-    state, experiment.train_batch(0, 1), experiment.train_key
+    state, _first_batch(experiment), experiment.train_key
   )
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
@@ -121,12 +138,12 @@ def test_a_compiled_step_gathers_no_images(config, monkeypatch, parts):
   monkeypatch.setattr(step_lib, "_CPU_PIXELS", 2 * 64 // parts)
   with config.unlocked():
     config.num_devices = 4
-  experiment = experiment_lib.build(config)
+  experiment = Experiment.build(config)
   text = (
     experiment.train_step(1)
     .lower(
       experiment.init_state(),
-      experiment.train_batch(0, 1),
+      _first_batch(experiment),
       experiment.train_key,
     )
     .compile()
@@ -151,7 +168,7 @@ def test_the_batch_must_be_divisible_by_the_devices(config):
     config.num_devices = 4
     config.data.batch_size = 6
   with pytest.raises(ValueError, match=r"\(=6\).*divisible.*devices \(=4\)"):
-    experiment_lib.build(config)
+    Experiment.build(config)
 
 
 def test_there_must_be_as_many_devices_as_asked_for():

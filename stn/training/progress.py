@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar or lines, metrics.jsonl, TensorBoard."""
+"""How a run goes: a progress bar or lines, metrics.jsonl, TensorBoard."""
 
 import json
 import pathlib
@@ -13,6 +13,35 @@ import tensorboardX
 from stn.training.workdir import write_atomically
 
 
+def describe(
+  name: str, metrics: Mapping[str, Any], *, rate: bool, interval: bool = False
+) -> str:
+  """A metric in words: in percent if it is a rate.
+
+  Args:
+    name: of the metric.
+    metrics: its value and, as "<name>_ci95", its interval.
+    rate: whether it is a fraction of examples.
+    interval: whether to give the interval.
+
+  Returns:
+    Name, value and interval.
+
+  Example:
+    >>> describe("error", {"error": 0.0312}, rate=True)
+    'error 3.12 %'
+  """
+
+  def show(value):
+    return f"{100 * value:.2f}" if rate else f"{value:.4g}"
+
+  text = f"{name} {show(metrics[name])}" + (" %" if rate else "")
+  if interval:
+    low, high = metrics[f"{name}_ci95"]
+    text += f" ({show(low)} to {show(high)})"
+  return text
+
+
 def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
   """The whole lines of a JSON lines file: a killed run may have cut the last.
 
@@ -25,8 +54,8 @@ def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
   return [json.loads(line) for line in whole.splitlines()]
 
 
-class Reporter:
-  """Tells how a run goes, on the console and in its workdir.
+class Progress:
+  """Reports how a run goes, on the console and in its workdir.
 
   Lines of metrics.jsonl are objects with "step", "kind" ("train" or a split),
   "seconds" since the start of the run, over restarts, and the metrics. A
@@ -36,14 +65,24 @@ class Reporter:
     workdir: of the run.
     num_steps: its length.
     step: where it starts or continues.
+    monitor: the metric to show.
+    rate: whether that is a fraction of examples, shown in percent.
     quiet: writes and shows nothing: for all processes but the first.
   """
 
   def __init__(
-    self, workdir: pathlib.Path, num_steps: int, step: int, quiet: bool = False
+    self,
+    workdir: pathlib.Path,
+    num_steps: int,
+    step: int,
+    *,
+    monitor: str,
+    rate: bool,
+    quiet: bool = False,
   ):
     """Opens the files and, on a terminal, the bar."""
     self.quiet = quiet
+    self._monitor, self._rate = monitor, rate
     self.console = rich.console.Console(quiet=quiet, highlight=False)
     self._step = step
     self._num_steps = num_steps
@@ -60,21 +99,21 @@ class Reporter:
     self._board = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
     )
-    self._progress = None
+    self._bar = None
     if self.console.is_terminal:
-      self._progress = rich.progress.Progress(
+      self._bar = rich.progress.Progress(
         rich.progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
         rich.progress.BarColumn(bar_width=24),
         rich.progress.TextColumn("{task.fields[status]}"),
         rich.progress.TimeRemainingColumn(),
         console=self.console,
       )
-      self._task = self._progress.add_task(
+      self._task = self._bar.add_task(
         "", total=num_steps, completed=step, status=""
       )
-      self._progress.start()
+      self._bar.start()
 
-  def __enter__(self) -> "Reporter":
+  def __enter__(self) -> "Progress":
     """Returns itself."""
     return self
 
@@ -82,8 +121,8 @@ class Reporter:
     """Closes files and bar."""
     if self.quiet:
       return
-    if self._progress:
-      self._progress.stop()
+    if self._bar:
+      self._bar.stop()
     self._board.close()
     self._file.close()
 
@@ -91,16 +130,22 @@ class Reporter:
     """Prints a line, above the bar if there is one."""
     self.console.print(text, markup=False, soft_wrap=True)
 
+  def describe(
+    self, metrics: Mapping[str, Any], *, interval: bool = False
+  ) -> str:
+    """The monitored metric in words."""
+    return describe(self._monitor, metrics, rate=self._rate, interval=interval)
+
   def train(self, step: int, metrics: Mapping[str, float]) -> None:
     """Reports metrics of the training steps up to `step`."""
     status = (
-      f"loss {metrics['loss']:.4f}  error {100 * metrics['error']:.2f} %  "
+      f"loss {metrics['loss']:.4f}  {self.describe(metrics)}  "
       f"{metrics['images_per_second']:,.0f} images/s"
     )
     if self.quiet:
       return
-    if self._progress:
-      self._progress.update(self._task, completed=step, status=status)
+    if self._bar:
+      self._bar.update(self._task, completed=step, status=status)
     else:
       self.say(f"step {step}/{self._num_steps}  {status}")
     self._write(step, "train", metrics)
@@ -108,14 +153,12 @@ class Reporter:
   def evaluation(
     self, step: int, split: str, metrics: Mapping[str, Any]
   ) -> None:
-    """Reports an evaluation: what `stn.evaluate.evaluate` returns."""
+    """Reports an evaluation: what `Experiment.evaluate` returns."""
     if self.quiet:
       return
-    low, high = metrics["error_ci95"]
     self.say(
-      f"step {step}/{self._num_steps}  {split} error "
-      f"{100 * metrics['error']:.2f} % ({100 * low:.2f} to {100 * high:.2f})  "
-      f"loss {metrics['loss']:.4f}"
+      f"step {step}/{self._num_steps}  {split} "
+      f"{self.describe(metrics, interval=True)}  loss {metrics['loss']:.4f}"
     )
     self._write(step, split, metrics)
 

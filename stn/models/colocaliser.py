@@ -1,0 +1,131 @@
+"""Finding what images have in common (paper, section 4.4)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from stn.models.cnn import CNN
+from stn.models.spatial_transformer import SpatialTransformer
+from stn.transforms import Transform, get_transform
+from stn.warp import spatial_transform
+
+
+def keep_inside(
+  theta: Float[jax.Array, " 3"], scale: tuple[float, float]
+) -> Float[jax.Array, " 3"]:
+  """An attention theta whose crop lies within the image, from any numbers.
+
+  Args:
+    theta: three numbers; zeros are the centre and the mean scale.
+    scale: (low, high), of the crop's side over that of the image.
+
+  Returns:
+    (s, tx, ty).
+
+  Example:
+    >>> keep_inside(jnp.array([0., 99., -99.]), (0.25, 0.75))
+    Array([ 0.5,  0.5, -0.5], dtype=float32)
+  """
+  s = scale[0] + (scale[1] - scale[0]) * jax.nn.sigmoid(theta[:1])
+  return jnp.concatenate([s, (1 - s) * jnp.tanh(theta[1:])])
+
+
+def attention_inside(scale: tuple[float, float]) -> Transform:
+  """The family "attention", of `keep_inside(theta, scale)`.
+
+  A crop outside of the image is the same for all images, so that without the
+  bound nothing is easier to find in common.
+  """
+  attention = get_transform("attention")
+  return Transform(
+    identity=np.zeros(3, np.float32),
+    apply=lambda theta, points: attention.apply(
+      keep_inside(theta, scale), points
+    ),
+  )
+
+
+class Colocaliser(nn.Module):
+  """A spatial transformer cuts a crop out; an encoder tells crops apart.
+
+  The encoder gives the layers of the paper's CNN, one after the other. It sees
+  the transformer's crop and one of the same scale at a random place of the same
+  image, from which it is to be told: see `stn.tasks.colocalisation`. Were the
+  scale another one, it alone would tell them apart, wherever they are.
+
+  Attributes:
+    localisation: see `SpatialTransformer`.
+    crop_size: (H', W') of the crops.
+    scale: (low, high), of the crop's side over that of the image.
+    padding_mode: see `stn.grid_sample`, and for the next two, too.
+    method: the interpolation.
+    gradient: of the sampler with respect to the grid.
+    features: filters of the encoder's convolutions.
+    kernel_sizes: height and width of each.
+    encoding: numbers of the last of its layers.
+  """
+
+  localisation: nn.Module
+  crop_size: tuple[int, int] = (28, 28)
+  scale: tuple[float, float] = (0.2, 0.5)
+  padding_mode: str = "zeros"
+  method: str = "linear"
+  gradient: str = "exact"
+  features: Sequence[int] = (32, 64)
+  kernel_sizes: Sequence[int] = (9, 7)
+  encoding: int = 10
+
+  def setup(self):
+    """Makes the transformer, and the encoder that sees both crops."""
+    self.transformer = SpatialTransformer(
+      self.localisation,
+      transform=attention_inside(self.scale),
+      output_size=self.crop_size,
+      padding_mode=self.padding_mode,
+      method=self.method,
+      gradient=self.gradient,
+    )
+    self.encoder = CNN((self.encoding,), self.features, self.kernel_sizes)
+
+  def encode(self, crop: Float[jax.Array, "n h w c"]) -> jax.Array:
+    """The layers of the encoder, each of unit mean square, side by side."""
+    *first, last = self.encoder.layers(crop)
+    logits = self.encoder.last(last.reshape(len(crop), -1))
+    layers = [*first, last, logits]
+    return jnp.concatenate(
+      [layer.reshape(len(crop), -1) / layer[0].size ** 0.5 for layer in layers],
+      axis=1,
+    )
+
+  def random_crop(
+    self, x: Float[jax.Array, "n h w c"], scale: Float[jax.Array, "n 1"]
+  ) -> jax.Array:
+    """A crop of a scale at a random place of each image."""
+    key = self.make_rng("sample")
+    place = jax.random.uniform(key, (len(x), 2), minval=-1.0)
+    scale = jax.lax.stop_gradient(scale)
+    theta = jnp.concatenate([scale, place * (1 - scale)], axis=1)
+
+    def crop(image, theta):
+      return spatial_transform(
+        image, theta, transform="attention", output_size=self.crop_size
+      )
+
+    return jax.vmap(crop)(x, theta)
+
+  def __call__(
+    self, x: Float[jax.Array, "n h w c"], train: bool = False
+  ) -> dict[str, jax.Array]:
+    """(N, H, W, C) -> "found" and "random", (N, F), and "theta", (N, 3)."""
+    del train
+    crop, warp = self.transformer(x)
+    theta = jax.vmap(lambda t: keep_inside(t, self.scale))(warp.theta[:, 0])
+    return {
+      "found": self.encode(crop),
+      "random": self.encode(self.random_crop(x, theta[:, :1])),
+      "theta": theta,
+    }

@@ -1,0 +1,193 @@
+"""Networks by name: from the options of a config to a Flax module."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from stn._checks import check_choice, check_options, lookup
+from stn.models.cnn import CNN
+from stn.models.cnn_bn import CNNBN
+from stn.models.colocaliser import Colocaliser
+from stn.models.fcn import FCN
+from stn.models.localisation import (
+  LOCALISATIONS,
+  ConvLocalisation,
+  FCLocalisation,
+  StridedLocalisation,
+)
+from stn.models.projection import Projection
+from stn.models.spatial_transformer import SpatialTransformer
+from stn.models.st_classifier import STClassifier
+from stn.transforms import get_transform
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_Make = Callable[..., nn.Module]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """What a config may say of a network of `MODELS`.
+
+  Those of the spatial transformer do nothing for a network without one, so that
+  one config serves both.
+
+  Attributes:
+    features: widths of the classifier's hidden layers; () keeps its default.
+    dropout: share of what the classifier's last layer sees, dropped in
+      training.
+    dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
+      theta, coordinates and outputs are float32.
+    transform: family of the spatial transformer, a name in `stn.TRANSFORMS`.
+    localisation: its network: a key of `LOCALISATIONS`, "module:attribute" of
+      one's own, "shared" for one that shares the classifier's first layers, or
+      "" for the network's own.
+    localisation_options: of that network.
+    output_size: of the spatial transformer; () keeps the input's.
+    num_transformers: spatial transformers in parallel.
+    iterations: warps that are composed.
+    initial_theta: theta at the start; () is the identity.
+    method: see `stn.grid_sample`.
+    padding_mode: see `stn.grid_sample`.
+    gradient: see `stn.grid_sample`.
+  """
+
+  features: Sequence[int] = ()
+  dropout: float = 0.0
+  dtype: str = "float32"
+  transform: str = "affine"
+  localisation: str = ""
+  localisation_options: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict
+  )
+  output_size: Sequence[int] = ()
+  num_transformers: int = 1
+  iterations: int = 1
+  initial_theta: Sequence[float] = ()
+  method: str = "linear"
+  padding_mode: str = "zeros"
+  gradient: str = "exact"
+
+
+def _classifier(make: _Make, head: Sequence[int], options: Options):
+  widths = {"features": tuple(options.features)} if options.features else {}
+  return make(
+    head, dropout=options.dropout, dtype=_DTYPES[options.dtype], **widths
+  )
+
+
+# Sees a classifier's first layers, not the image.
+_on_features = functools.partial(
+  StridedLocalisation, (20,), kernel_size=3, stride=1, pool=2, units=(20,)
+)
+
+
+def _localisation(default: _Make, options: Options) -> nn.Module:
+  make = default
+  if options.localisation == "shared":
+    make = _on_features
+  elif options.localisation:
+    make = lookup("model.localisation", options.localisation, LOCALISATIONS)
+  more = options.localisation_options
+  check_options("model.localisation", make, more)
+  return make(dtype=_DTYPES[options.dtype], **more)
+
+
+def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
+  get_transform(options.transform, ndim=ndim)  # fails before `init` does
+  return SpatialTransformer(
+    _localisation(localisation, options),
+    transform=options.transform,
+    output_size=tuple(options.output_size) or None,
+    num_transformers=options.num_transformers,
+    iterations=options.iterations,
+    initial_theta=tuple(options.initial_theta) or None,
+    method=options.method,
+    padding_mode=options.padding_mode,
+    gradient=options.gradient,
+  )
+
+
+def _transformed(
+  make: _Make, localisation: _Make, head: Sequence[int], options: Options
+):
+  return STClassifier(
+    _transformer(localisation, options),
+    _classifier(make, head, options),
+    shared=options.localisation == "shared",
+  )
+
+
+def _projection(head: Sequence[int], options: Options):
+  return Projection(_classifier(CNN, head, options))
+
+
+def _st_projection(head: Sequence[int], options: Options):
+  localisation = functools.partial(FCLocalisation, (64, 32), downsample=4)
+  transformer = _transformer(localisation, options, ndim=3)
+  return Projection(_classifier(CNN, head, options), transformer)
+
+
+def _colocaliser(head: Sequence[int], options: Options):
+  del head  # it ends in codes, whatever the data
+  sizes: Any = {
+    "features": options.features,
+    "crop_size": options.output_size,
+  }
+  return Colocaliser(
+    _localisation(StridedLocalisation, options),
+    padding_mode=options.padding_mode,
+    method=options.method,
+    gradient=options.gradient,
+    **{name: size for name, size in sizes.items() if size},
+  )
+
+
+MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
+  "fcn": functools.partial(_classifier, FCN),
+  "cnn": functools.partial(_classifier, CNN),
+  "cnn_bn": functools.partial(_classifier, CNNBN),
+  "st_fcn": functools.partial(_transformed, FCN, FCLocalisation),
+  "st_cnn": functools.partial(_transformed, CNN, ConvLocalisation),
+  "st_cnn_bn": functools.partial(_transformed, CNNBN, ConvLocalisation),
+  "projection": _projection,
+  "st_projection": _st_projection,
+  "colocaliser": _colocaliser,
+}
+
+
+def check_name(name: str) -> None:
+  """Raises ValueError if there is no network of a name."""
+  lookup("model.name", name, MODELS)
+
+
+def create_model(name: str, head: Sequence[int], **options: Any) -> nn.Module:
+  """Makes a network by name.
+
+  Args:
+    name: a key of `MODELS`, or "module:attribute" of a function or module class
+      of one's own, which is called as `make(head, **options)`.
+    head: shape of one example's outputs, such as (10,).
+    **options: the fields of `stn.models.Options`, or those of one's own.
+
+  Returns:
+    A module `(x, train) -> outputs`.
+
+  Raises:
+    ValueError: if a name is unknown, or there is no such option.
+
+  Example:
+    >>> create_model("st_cnn", (10,)).classifier.features
+    (32, 64)
+  """
+  make = lookup("model.name", name, MODELS)
+  if make not in MODELS.values():
+    check_options("model", make, options)
+    return make(tuple(head), **options)
+  check_options("model", Options, options)
+  values = Options(**options)
+  check_choice("model.dtype", values.dtype, _DTYPES)
+  return make(tuple(head), values)

@@ -1,0 +1,196 @@
+"""Evaluation: one pass over a split, exact and independent of batching."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stn import metrics
+from stn.tasks import Task
+from stn.training.step import Apply, Batch, Prepare
+
+# (params, model_state, batch) -> sums
+EvalStep = Callable[[Any, Any, Batch], dict[str, Any]]
+
+
+def prepare_test_batch(key: jax.Array, batch: Batch, prepare: Prepare) -> Batch:
+  """Prepares examples of a test set that is drawn once.
+
+  What an example becomes depends on the key and its place in the split, and on
+  nothing else: not on the batch size, the devices, or the network.
+
+  Args:
+    key: of the whole set.
+    batch: from `stn.data.evaluation_batches`; "index", int32 (N,), is each
+      example's place in the split.
+    prepare: `(key, example) -> example`.
+
+  Returns:
+    The prepared batch; "index" and "mask" as they were.
+
+  Example:
+    >>> batch = {"image": jnp.ones((2, 3)), "index": jnp.arange(2)}
+    >>> def scale(key, example):
+    ...   return {"image": example["image"] * jax.random.uniform(key)}
+    >>> images = prepare_test_batch(jax.random.key(0), batch, scale)["image"]
+    >>> bool((images[0] != images[1]).all())
+    True
+  """
+  about = {name: batch[name] for name in ("index", "mask") if name in batch}
+  examples = {name: x for name, x in batch.items() if name not in about}
+  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
+  return {**jax.vmap(prepare)(keys, examples), **about}
+
+
+def _theta_sums(theta: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+  """Sums and extremes of theta (N, K, P) over the examples that count."""
+  weight = mask[:, None, None]
+  return {
+    "sum": jnp.where(weight, theta, 0).sum(axis=0),
+    "square": jnp.where(weight, theta**2, 0).sum(axis=0),
+    "min": jnp.where(weight, theta, jnp.inf).min(axis=0),
+    "max": jnp.where(weight, theta, -jnp.inf).max(axis=0),
+  }
+
+
+def _theta_statistics(sums: Mapping[str, np.ndarray], count: float) -> dict:
+  mean = sums["sum"] / count
+  variance = sums["square"] / count - mean**2
+  return {
+    "mean": mean.tolist(),
+    "std": np.sqrt(np.maximum(variance, 0)).tolist(),
+    "min": sums["min"].tolist(),
+    "max": sums["max"].tolist(),
+  }
+
+
+def make_eval_step(
+  task: Task,
+  apply: Apply,
+  prepare: Prepare,
+  key: jax.Array,
+  num_groups: int = 0,
+) -> EvalStep:
+  """Makes the pure function from variables and a batch to sums.
+
+  Args:
+    task: what is learned.
+    apply: see `stn.training.step.make_train_step`.
+    prepare: `(key, example) -> example`.
+    key: of the test set; a network that draws does so from it and the batch.
+    num_groups: of `task.group`; 0 reports no groups.
+
+  Returns:
+    `(params, model_state, batch) -> sums`, for jit; the batch as from
+    `stn.data.evaluation_batches`.
+
+  Example:
+    >>> from stn.tasks import classification
+    >>> def apply(params, model_state, inputs, key, train):
+    ...   return jnp.zeros((len(inputs), 10)), {}, model_state
+    >>> step = make_eval_step(
+    ...     classification(), apply, lambda key, example: example,
+    ...     jax.random.key(0))
+  """
+
+  def eval_step(params, model_state, batch):
+    mask = batch["mask"]
+    batch = prepare_test_batch(key, batch, prepare)
+    outputs, aux, _ = apply(
+      params,
+      model_state,
+      task.inputs(batch),
+      jax.random.fold_in(key, batch["index"][0]),
+      False,
+    )
+    means = {"loss": task.loss(outputs, batch)}
+    means |= {name: f(outputs, batch) for name, f in task.metrics.items()}
+    monitored = means[task.monitor]
+    squares = {
+      f"{name}_square": value**2
+      for name, value in means.items()
+      if value.dtype != bool
+    }
+    sums = {
+      "examples": metrics.sum_examples({**means, **squares}, mask),
+      "theta": {
+        name: _theta_sums(warp.theta, mask)
+        for name, warp in aux.get("warps", {}).items()
+      },
+    }
+    if task.group is not None and num_groups:
+      sums["groups"] = metrics.sum_groups(
+        monitored, task.group(batch), num_groups, mask
+      )
+    return sums
+
+  return eval_step
+
+
+def _combine(path: tuple, total: Any, value: Any) -> Any:
+  name = path[-1].key if path[0].key == "theta" else "sum"
+  return {"min": np.minimum, "max": np.maximum}.get(name, np.add)(total, value)
+
+
+def evaluate(
+  eval_step: EvalStep,
+  params: Any,
+  model_state: Any,
+  batches: Iterable[Any],
+  task: Task,
+) -> dict[str, Any]:
+  """Evaluates a network on batches.
+
+  Args:
+    eval_step: from `make_eval_step`, usually jitted.
+    params: the network's parameters.
+    model_state: what else it keeps.
+    batches: from `stn.data.evaluation_batches`, on the devices.
+    task: that of the step.
+
+  Returns:
+    For the loss and each metric the mean and its 95 % interval, "<name>_ci95";
+    "samples"; by class, "<monitor>_by_class", if the task has groups; and, for
+    a network with spatial transformers, "theta": for each by name the "mean",
+    "std", "min" and "max" over the split of each parameter, lists (K, P).
+
+  Example:
+    >>> from stn.tasks import classification
+    >>> def apply(params, model_state, inputs, key, train):
+    ...   return jnp.zeros((len(inputs), 10)), {}, model_state
+    >>> task = classification()
+    >>> step = make_eval_step(
+    ...     task, apply, lambda key, example: example, jax.random.key(0))
+    >>> batch = {"image": jnp.zeros((4, 2)), "label": jnp.arange(4),
+    ...          "index": jnp.arange(4), "mask": jnp.arange(4) < 2}
+    >>> evaluate(jax.jit(step), {}, {}, [batch], task)["error"]
+    0.5
+  """
+  total = None
+  for batch in batches:
+    sums = jax.device_get(eval_step(params, model_state, batch))
+    # Sums of many squares lose digits in float32.
+    sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
+    total = (
+      sums
+      if total is None
+      else jax.tree_util.tree_map_with_path(_combine, total, sums)
+    )
+  if total is None:
+    raise ValueError("`batches` must hold at least one batch; got none.")
+  examples = total["examples"]
+  names = ["loss", *task.metrics]
+  rates = [name for name in names if f"{name}_square" not in examples]
+  result = metrics.summarise(examples, names, rates)
+  if "groups" in total:
+    by_class = metrics.divide_groups(total["groups"])
+    result[f"{task.monitor}_by_class"] = by_class
+  if total["theta"]:
+    result["theta"] = {
+      name: _theta_statistics(sums, float(examples["count"]))
+      for name, sums in total["theta"].items()
+    }
+  return result

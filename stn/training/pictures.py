@@ -1,0 +1,64 @@
+"""Pictures of a few fixed test examples, during training and after it."""
+
+import jax
+import numpy as np
+
+from stn import data, visualise
+from stn.training.experiment import Experiment
+from stn.training.state import TrainState
+
+
+def choose_examples(labels: np.ndarray, number: int) -> np.ndarray:
+  """A few examples of a split, in which classes take turns.
+
+  Args:
+    labels: (N, ...), int.
+    number: of examples.
+
+  Returns:
+    Indices, int32, of the first example of each class, then of the second, and
+    so on; of the first examples where there is not one label for each.
+
+  Example:
+    >>> choose_examples(np.array([1, 1, 0, 1, 0]), 3)
+    array([2, 0, 4], dtype=int32)
+  """
+  if labels.ndim > 1:
+    return np.arange(min(number, len(labels)), dtype=np.int32)
+  by_class = np.argsort(labels, kind="stable")
+  _, starts, counts = np.unique(
+    labels[by_class], return_index=True, return_counts=True
+  )
+  rank = np.empty(len(labels), int)
+  rank[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+  return np.lexsort((labels, rank))[:number].astype(np.int32)
+
+
+def draw_examples(
+  experiment: Experiment, state: TrainState, title: str
+) -> np.ndarray | None:
+  """Draws test examples, and what the network makes of them.
+
+  Args:
+    experiment: whose test split, task and network.
+    state: of the network.
+    title: of the picture.
+
+  Returns:
+    uint8 (H, W, 3); None if `config.num_pictures` is 0, and on all processes
+    but the first, which take part in the computation all the same.
+  """
+  config = experiment.config
+  if not config.num_pictures:
+    return None
+  test = experiment.source("test")
+  index = choose_examples(test.labels, config.num_pictures)
+  batch = data.read_test_examples(test, index, config.data.eval_seed)
+  batch, outputs, aux = jax.device_get(
+    experiment.example_step(state.params, state.model_state, batch)
+  )
+  if jax.process_index():
+    return None
+  captions = experiment.task.answer(outputs, batch)
+  inputs = experiment.task.inputs(batch)
+  return visualise.panel(inputs, captions, aux["warps"], title)

@@ -1,0 +1,172 @@
+"""A run, from config to result, and the evaluation of its checkpoints."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from stn import results, visualise
+from stn.training import workdir as workdir_lib
+from stn.training.checkpoint import CheckpointStore
+from stn.training.experiment import Experiment
+from stn.training.loop import train
+from stn.training.pictures import draw_examples
+from stn.training.progress import Progress, describe
+from stn.training.signals import caught_signals
+from stn.training.state import TrainState
+
+
+def _result(
+  experiment: Experiment, state: TrainState, metrics: dict, seconds: float
+) -> dict[str, Any]:
+  """The row of results/ about a finished run."""
+  config, task = experiment.config, experiment.task
+  environment = workdir_lib.environment()
+  transform = config.model.get("transform", "")
+  return results.make_row(
+    metrics,
+    metric=task.monitor,
+    rate=task.monitor in experiment.rates,
+    config=config,
+    transform=transform if experiment.has_transformer else None,
+    params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    step=int(state.step),
+    train_samples=experiment.num_steps * config.data.batch_size,
+    seconds=round(seconds, 1),
+    environment=environment,
+  )
+
+
+def train_and_evaluate(
+  config: Any, workdir: str | pathlib.Path
+) -> dict[str, Any]:
+  """Trains a network, or continues to, and evaluates it on the test split.
+
+  The workdir gets config.json, environment.json, checkpoints/, metrics.jsonl,
+  tensorboard/, pictures/ and at the end result.json and pictures.gif. A run
+  that was stopped, in any way, continues when started again and ends bit for
+  bit the same; a finished one returns its result.
+
+  Args:
+    config: with the fields of configs/common.py.
+    workdir: folder of this run.
+
+  Returns:
+    The row of the results table, see `stn.results.make_row`. With a validation
+    split it is about the checkpoint with the smallest monitored metric on
+    validation, else about the last.
+
+  Raises:
+    ValueError: if the config does not fit itself, the data or the devices, or
+      `workdir` holds a run with another config; nothing is changed then.
+    DataNotFoundError: if the data set is not on this machine.
+    PermissionError: if `workdir` cannot be written to.
+    NonFiniteError: if the loss or a gradient is not finite.
+    CheckpointError: if a checkpoint cannot be written or none can be read.
+    Interrupted: after SIGTERM or SIGINT.
+
+  Example:
+    >>> from configs import quickstart
+    >>> train_and_evaluate(
+    ...     quickstart.get_config(), "runs/example")  # doctest: +SKIP
+  """
+  workdir_lib.check_config(config, workdir)
+  workdir = pathlib.Path(workdir)
+  finished = workdir / "result.json"
+  if finished.exists():
+    return json.loads(finished.read_text())
+  experiment = Experiment.build(config)
+  num_steps = experiment.num_steps
+  for split in {experiment.monitor_split, "test"}:
+    experiment.source(split)  # what is missing shows before anything is written
+  first_process = jax.process_index() == 0
+  if first_process:
+    workdir_lib.claim(config, workdir)
+  with CheckpointStore(
+    workdir / "checkpoints", config.keep_checkpoints
+  ) as store:
+    fresh = experiment.init_state()
+    restored = store.restore_latest(fresh)
+    state = fresh if restored is None else restored
+    monitor = experiment.task.monitor
+    with (
+      caught_signals() as signals,
+      Progress(
+        workdir,
+        num_steps,
+        int(state.step),
+        monitor=monitor,
+        rate=monitor in experiment.rates,
+        quiet=not first_process,
+      ) as progress,
+    ):
+      if restored is not None:
+        progress.say(f"Continuing {workdir} after step {int(state.step)}.")
+      state = train(experiment, state, store, progress, signals, workdir)
+      best = store.best_step()
+      if best is not None and best != int(state.step):
+        state = store.restore(best, state)
+      metrics = experiment.evaluate(state, "test")
+      progress.evaluation(int(state.step), "test", metrics)
+      result = _result(experiment, state, metrics, progress.seconds)
+  if first_process:
+    pictures = sorted((workdir / "pictures").glob("step_*.png"))
+    if pictures:
+      visualise.write_gif(pictures, workdir / "pictures.gif")
+    workdir_lib.write_atomically(finished, json.dumps(result, indent=2))
+  return result
+
+
+def evaluate_run(
+  workdir: str | pathlib.Path,
+  *,
+  step: int | None = None,
+  split: str = "test",
+  data_dir: str | None = None,
+  pictures: pathlib.Path | None = None,
+) -> dict[str, Any]:
+  """Evaluates a checkpoint of a run; changes nothing in it.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None takes the one that was best on validation, or
+      the last if there is no validation split.
+    split: "train", "validation" or "test", prepared with the evaluation's seed;
+      no other split is read.
+    data_dir: where the data lies, if not where the config says.
+    pictures: a PNG file to write test examples to, if any.
+
+  Returns:
+    What `stn.training.evaluate.evaluate` returns, with "workdir", "step" and
+    "split".
+
+  Raises:
+    FileNotFoundError: if `workdir` holds no run.
+    ValueError: if the split is unknown, or the checkpoint is of another model.
+    CheckpointError: if there is no such checkpoint, or it cannot be read.
+
+  Example:
+    >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
+  """
+  config = workdir_lib.load_config(workdir)
+  experiment = Experiment.build(
+    config, split=split, num_devices=0, data_dir=data_dir
+  )
+  checkpoints = pathlib.Path(workdir) / "checkpoints"
+  with CheckpointStore(checkpoints, read_only=True) as store:
+    state = store.restore_variables(step, experiment.variables_shape())
+  metrics = experiment.evaluate(state, split)
+  if pictures is not None:
+    monitor = experiment.task.monitor
+    answer = describe(monitor, metrics, rate=monitor in experiment.rates)
+    title = f"step {int(state.step)}: {split} {answer}"
+    picture = draw_examples(experiment, state, title)
+    if picture is not None:
+      pictures.write_bytes(visualise.encode_png(picture))
+  return {
+    "workdir": str(workdir),
+    "step": int(state.step),
+    "split": split,
+    **metrics,
+  }

@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT: a run saves a checkpoint and stops."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+
+class Interrupted(Exception):
+  """A signal asked the run to stop; it has saved a checkpoint.
+
+  Attributes:
+    signum: the signal.
+  """
+
+  def __init__(self, signum: int, step: int):
+    """Says which signal and at which step."""
+    self.signum = signum
+    super().__init__(
+      f"Stopped by {signal.Signals(signum).name} after step {step}, which is "
+      "saved. The same command continues."
+    )
+
+
+@contextmanager
+def caught_signals() -> Iterator[list[int]]:
+  """SIGTERM and SIGINT add themselves to the list instead of killing.
+
+  A second one acts as it always did. In a run of many processes nothing is
+  caught here: all must stop after the same step, and jax sees to that.
+  """
+  caught: list[int] = []
+  before = {}
+
+  def catch(signum, frame):
+    del frame
+    caught.append(signum)
+    signal.signal(signum, before[signum])
+
+  if jax.process_count() == 1:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+      before[signum] = signal.signal(signum, catch)
+  try:
+    yield caught
+  finally:
+    for signum, handler in before.items():
+      signal.signal(signum, handler)

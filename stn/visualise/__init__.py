@@ -1,0 +1,14 @@
+"""Pictures of what spatial transformers do (needs matplotlib and pillow)."""
+
+from stn.visualise.encode import encode_png, write_gif
+from stn.visualise.outlines import grid_outline, region_lines
+from stn.visualise.panel import panel, to_picture
+
+__all__ = [
+  "encode_png",
+  "grid_outline",
+  "panel",
+  "region_lines",
+  "to_picture",
+  "write_gif",
+]
