@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from stn.sampling.paddings import Padding
 
 
+Shape = tuple[Any, ...]  # ints, or symbolic sizes of `jax.export`
+
+
 class BatchAxis(NamedTuple):
   """One `vmap`: its axis in the array of each role, None where it has none.
 
@@ -44,7 +47,7 @@ class Options(NamedTuple):
   vmaps: tuple[BatchAxis, ...] = ()
 
 
-def unbatched(shape: tuple[int, ...], role: str, options: Options) -> tuple:
+def unbatched(shape: Shape, role: str, options: Options) -> Shape:
   """The shape of one example of an array that plays a role."""
   axes = list(shape)
   for vmap in options.vmaps:
@@ -70,7 +73,7 @@ class Layout(NamedTuple):
   """
 
   vmaps: tuple[BatchAxis, ...]
-  sizes: tuple[int, ...]
+  sizes: Shape
   batch: tuple[int, ...]
   folded: tuple[int, ...]
   shared: bool
@@ -101,7 +104,7 @@ class Layout(NamedTuple):
       return self.folded
     return (*self.batch, *self.folded)
 
-  def shape(self, role: str) -> tuple[int, ...]:
+  def shape(self, role: str) -> Shape:
     """The sizes of these axes."""
     return tuple(self.sizes[i] for i in self.leading(role))
 
