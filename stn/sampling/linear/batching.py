@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from stn.sampling.paddings import Padding
 
-
 Shape = tuple[Any, ...]  # ints, or symbolic sizes of `jax.export`
 
 
