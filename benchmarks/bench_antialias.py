@@ -1,12 +1,12 @@
-"""Quality and price of `spatial_transform(antialias=...)` on photos.
+"""Quality and cost of `spatial_transform(antialias=...)` on photos.
 
   python benchmarks/bench_antialias.py [--json FILE] [--page docs/sampling.md]
 
 Three photos of 400 x 400 pixels, which matplotlib and scikit-learn bring along,
-are turned by 0.3 rad and shrunken 2, 4 and 8 times. The reference is the mean
+are turned by 0.3 rad and minified 2, 4 and 8 times. The reference is the mean
 over 16 x 16 linear samples in each output pixel; the score is the PSNR against
 it, its mean over the photos. The grid stays within the photo, so no padding is
-looked at. The price is the median time over that of plain linear sampling, in
+looked at. The cost is the median time over that of plain linear sampling, in
 the same rounds: of the value / of the value and the gradients of image and
 theta.
 """
@@ -26,7 +26,7 @@ from sklearn.datasets import load_sample_images
 
 import stn
 
-SHRINKS = (2, 4, 8)
+FACTORS = (2, 4, 8)
 # Kernel, antialias.
 OPTIONS = (
   ("linear", None),
@@ -55,9 +55,9 @@ def photos() -> list[np.ndarray]:
   return crops
 
 
-def warp(image, theta, shrink, method, antialias):
-  """The photo `shrink` times smaller."""
-  size = round(SIZE * FIT / shrink)
+def warp(image, theta, factor, method, antialias):
+  """The photo, minified `factor` times."""
+  size = round(SIZE * FIT / factor)
   return stn.spatial_transform(
     image,
     theta,
@@ -84,14 +84,14 @@ def seconds(functions: list, arguments: tuple, rounds: int) -> list[float]:
   return [median for median, _ in timing.measure(runs, rounds).values()]
 
 
-def measure(shrink: int, rounds: int) -> list[dict]:
+def measure(factor: int, rounds: int) -> list[dict]:
   """One row for each option."""
   images = [jnp.asarray(photo) for photo in photos()]
   theta = jnp.array([FIT, ANGLE, 0.0, 0.0])
 
   def forward(method, antialias):
     return jax.jit(
-      functools.partial(warp, shrink=shrink, method=method, antialias=antialias)
+      functools.partial(warp, factor=factor, method=method, antialias=antialias)
     )
 
   def backward(function):
@@ -105,7 +105,7 @@ def measure(shrink: int, rounds: int) -> list[dict]:
   gradients = [backward(function) for function in values]
   arguments = (images[0], theta)
   rows = [
-    {"shrink": shrink, "method": method, "antialias": antialias}
+    {"factor": factor, "method": method, "antialias": antialias}
     for method, antialias in OPTIONS
   ]
   for row, function, value_time, gradient_time in zip(
@@ -127,21 +127,21 @@ def _times(ratio: float) -> str:
 
 
 def table(rows: list[dict]) -> list[list[str]]:
-  """The PSNR, and the price of the value / with gradients."""
+  """The PSNR, and the cost of the value / with gradients."""
   head = ["`method`", "`antialias`"]
-  head += [f"{shrink}x: {u}" for u in ("dB", "time") for shrink in SHRINKS]
+  head += [f"{factor}x: {u}" for u in ("dB", "time") for factor in FACTORS]
   lines = [head]
-  of = {(row["method"], row["antialias"], row["shrink"]): row for row in rows}
+  of = {(row["method"], row["antialias"], row["factor"]): row for row in rows}
   for method, antialias in OPTIONS:
     cells = [f"`{method}`", f"`{antialias!r}`".replace("'", '"')]
-    chosen = [of[method, antialias, shrink] for shrink in SHRINKS]
-    plain = [of["linear", None, shrink] for shrink in SHRINKS]
+    chosen = [of[method, antialias, factor] for factor in FACTORS]
+    plain = [of["linear", None, factor] for factor in FACTORS]
     cells += [f"{np.mean(row['psnr']):.1f}" for row in chosen]
     for row, other in zip(chosen, plain, strict=True):
-      price = _times(row["forward"] / other["forward"])
+      cost = _times(row["forward"] / other["forward"])
       if method != "nearest":  # which has no gradient to theta
-        price += f" / {_times(row['backward'] / other['backward'])}"
-      cells.append(price)
+        cost += f" / {_times(row['backward'] / other['backward'])}"
+      cells.append(cost)
     lines.append(cells)
   return lines
 
@@ -156,7 +156,7 @@ def main() -> None:
   parser.add_argument("--rounds", type=int, default=31)
   arguments = parser.parse_args()
   rows = [
-    row for shrink in SHRINKS for row in measure(shrink, arguments.rounds)
+    row for factor in FACTORS for row in measure(factor, arguments.rounds)
   ]
   device = jax.devices()[0].device_kind
   print(f"jax {jax.__version__}, {device}\n")

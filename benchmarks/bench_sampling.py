@@ -1,12 +1,12 @@
-"""Times the sampler beside its peers: prints tables, writes JSON.
+"""Times the sampler against its peers: prints tables, writes JSON.
 
-  python benchmarks/bench_sampling.py [--works=N256,N8] [--rounds=20]
+  python benchmarks/bench_sampling.py [--workloads=N256,N8] [--rounds=20]
       [--out=runs/bench_sampling.json] [--page=docs/speed.md]
 
 Peers that are not installed are left out. Runs take turns, each timed after
-two others of its own: compare rows of one table, not of two. "MB beside" is
-what a program holds beside its arguments and results, as XLA plans it. The
-second table is of the default sampler alone: its price as batch, channels and
+two untimed ones: compare rows within one table only. "MB temp" is what a
+program allocates in addition to its arguments and results, as XLA plans it. The
+second table is of the default sampler alone: its cost as batch, channels and
 output grow.
 """
 
@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from samplers import (
   PASSES,
-  WORKS,
+  WORKLOADS,
   Contestant,
-  Work,
+  Workload,
   bytes_moved,
   contestants,
 )
@@ -31,36 +31,40 @@ from stn.sampling import implementations
 
 # What grows, the rest being the same.
 SCALING = {
-  **{f"batch {n}": Work(n, (28, 28), 1, (28, 28)) for n in (1, 16, 256, 4096)},
   **{
-    f"channels {c}": Work(8, (64, 64), c, (64, 64)) for c in (1, 3, 16, 64, 256)
+    f"batch {n}": Workload(n, (28, 28), 1, (28, 28)) for n in (1, 16, 256, 4096)
   },
   **{
-    f"output {n}x{n}": Work(1, (256, 256), 3, (n, n)) for n in (64, 256, 1024)
+    f"channels {c}": Workload(8, (64, 64), c, (64, 64))
+    for c in (1, 3, 16, 64, 256)
+  },
+  **{
+    f"output {n}x{n}": Workload(1, (256, 256), 3, (n, n))
+    for n in (64, 256, 1024)
   },
 }
 
 
 def copy_bandwidth() -> float:
-  """Bytes a second that this machine reads and writes, on all its threads."""
+  """Bytes per second that this machine reads and writes, on all its threads."""
   array = jnp.zeros(2**26, jnp.float32)
   copy = jax.jit(lambda a: a + 1)
   seconds = measure({"copy": lambda: copy(array).block_until_ready()}, 5)
   return 2 * array.nbytes / seconds["copy"][1]
 
 
-def measure_work(
+def measure_workload(
   name: str,
-  work: Work,
+  workload: Workload,
   direction: str,
   peers: dict[str, Contestant],
   rounds: int,
 ) -> list[dict[str, Any]]:
-  """One row for each contestant that can do this work."""
+  """One row for each contestant that can do this workload."""
   runs, memory = {}, {}
   for peer, prepare in peers.items():
     try:
-      runs[peer], memory[peer] = prepare(work, direction)
+      runs[peer], memory[peer] = prepare(workload, direction)
       runs[peer]()
     except Exception as error:  # a peer's own limit: say so and go on
       print(f"{name} {direction}: {peer} cannot: {type(error).__name__}")
@@ -72,13 +76,13 @@ def measure_work(
   seconds = measure(runs, max(3, min(rounds, budget)), warm=2)
   return [
     {
-      "work": name,
+      "workload": name,
       "pass": direction,
       "by": peer,
       "ms": 1e3 * seconds[peer][0],
       "least_ms": 1e3 * seconds[peer][1],
-      "bytes_moved": bytes_moved(work, direction),
-      "bytes_beside": memory[peer],
+      "bytes_moved": bytes_moved(workload, direction),
+      "bytes_temporary": memory[peer],
     }
     for peer in runs
   ]
@@ -87,8 +91,8 @@ def measure_work(
 def print_head() -> None:
   """The columns of `print_rows`."""
   print(
-    f"{'work':8}{'pass':9}{'by':17}{'ms':>9}{'x torch':>9}"
-    f"{'least ms':>10}{'x torch':>9}{'% of copy':>11}{'MB beside':>11}"
+    f"{'workload':9}{'pass':9}{'by':17}{'ms':>9}{'x torch':>9}"
+    f"{'least ms':>10}{'x torch':>9}{'% of copy':>11}{'MB temp':>11}"
   )
 
 
@@ -101,11 +105,11 @@ def print_rows(rows: list[dict[str, Any]], bandwidth: float) -> None:
       for key in ("ms", "least_ms")
     )
     share = 1e5 * row["bytes_moved"] / row["ms"] / bandwidth
-    beside = row["bytes_beside"]
+    needed = row["bytes_temporary"]
     print(
-      f"{row['work']:8}{row['pass']:9}{row['by']:17}{row['ms']:9.2f}{ratio:>9}"
+      f"{row['workload']:9}{row['pass']:9}{row['by']:17}{row['ms']:9.2f}{ratio:>9}"
       f"{row['least_ms']:10.2f}{least:>9}"
-      f"{share:11.0f}{'-' if beside is None else f'{beside / 1e6:.1f}':>11}",
+      f"{share:11.0f}{'-' if needed is None else f'{needed / 1e6:.1f}':>11}",
       flush=True,
     )
 
@@ -114,36 +118,42 @@ def table(rows: list[dict[str, Any]], bandwidth: float) -> list[list[str]]:
   """The default sampler's time, as a ratio to that of each peer."""
   peers = list(dict.fromkeys(row["by"] for row in rows))
   peers.remove("default")
-  times = {(row["work"], row["pass"], row["by"]): row["ms"] for row in rows}
+  times = {(row["workload"], row["pass"], row["by"]): row["ms"] for row in rows}
   body = []
   for row in rows:
-    if row["by"] != "default" or row["work"] not in WORKS:
+    if row["by"] != "default" or row["workload"] not in WORKLOADS:
       continue
-    case = row["work"], row["pass"]
+    case = row["workload"], row["pass"]
     ratios = [
       f"{row['ms'] / times[*case, peer]:.2f}" if (*case, peer) in times else "-"
       for peer in peers
     ]
     share = 1e5 * row["bytes_moved"] / row["ms"] / bandwidth
     body.append([*case, f"{row['ms']:.2f}", *ratios, f"{share:.0f}"])
-  head = ["work", "pass", "ms", *(f"/ {peer}" for peer in peers), "% of copy"]
+  head = [
+    "workload",
+    "pass",
+    "ms",
+    *(f"/ {peer}" for peer in peers),
+    "% of copy",
+  ]
   return [head, *body]
 
 
 def scaling_table(rows: list[dict[str, Any]]) -> list[list[str]]:
   """Nanoseconds for each number of the output."""
   body = []
-  for name, work in SCALING.items():
-    count = work.batch * math.prod(work.output) * work.channels
-    times = [1e6 * row["ms"] / count for row in rows if row["work"] == name]
+  for name, workload in SCALING.items():
+    count = workload.batch * math.prod(workload.output) * workload.channels
+    times = [1e6 * row["ms"] / count for row in rows if row["workload"] == name]
     body.append([name, *(f"{time:.2f}" for time in times)])
-  return [["ns a number", *PASSES], *body]
+  return [["ns per number", *PASSES], *body]
 
 
 def main() -> None:
   """Measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--works", default=",".join(WORKS))
+  parser.add_argument("--workloads", default=",".join(WORKLOADS))
   parser.add_argument("--passes", default=",".join(PASSES))
   parser.add_argument("--by", default="", help="contestants; all by default")
   parser.add_argument("--rounds", type=int, default=20)
@@ -160,16 +170,20 @@ def main() -> None:
   bandwidth = copy_bandwidth()
   rows = []
   print_head()
-  for name in flags.works.split(","):
+  for name in flags.workloads.split(","):
     for direction in flags.passes.split(","):
-      measured = measure_work(name, WORKS[name], direction, peers, flags.rounds)
+      measured = measure_workload(
+        name, WORKLOADS[name], direction, peers, flags.rounds
+      )
       print_rows(measured, bandwidth)
       rows += measured
   if flags.scaling:
     default = {"default": contestants()["default"]}
-    for name, work in SCALING.items():
+    for name, workload in SCALING.items():
       for direction in PASSES:
-        rows += measure_work(name, work, direction, default, flags.rounds)
+        rows += measure_workload(
+          name, workload, direction, default, flags.rounds
+        )
     for row in scaling_table(rows):
       print(f"{row[0]:20}" + "".join(f"{cell:>12}" for cell in row[1:]))
   if flags.page:

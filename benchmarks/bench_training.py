@@ -1,6 +1,6 @@
-"""Times a train step beside torch's: prints a table, writes JSON.
+"""Times a train step against torch's: prints a table, writes JSON.
 
-  python benchmarks/bench_training.py [--works=st_cnn-28,cnn-42]
+  python benchmarks/bench_training.py [--workloads=st_cnn-28,cnn-42]
       [--batches=64,256] [--rounds=10] [--out=runs/bench_training.json]
 
 The same network with the same parameters, optimiser and batch in torch (eager,
@@ -30,8 +30,8 @@ from stn import data
 from stn.data import sources
 from stn.training import experiment as experiment_lib
 
-# Work -> model, (H, W, C), classes, distortion and the size it starts from.
-WORKS = {
+# Workload -> model, (H, W, C), classes, distortion and the size it starts from.
+WORKLOADS = {
   f"{model}-{name}": (model, shape, classes, distortion, size)
   for name, shape, classes, distortion, size in (
     ("28", (28, 28, 1), 10, "r", 28),  # MNIST R
@@ -111,10 +111,10 @@ def copy_params(net: TorchCNN, params: dict) -> None:
 
 
 def torch_step(
-  work: str, batch: dict, params: Any, compiled: bool
+  workload: str, batch: dict, params: Any, compiled: bool
 ) -> tuple[Callable[[], Any], np.ndarray]:
   """A step in torch, and the logits before the first."""
-  model, _, classes, *_ = WORKS[work]
+  model, _, classes, *_ = WORKLOADS[workload]
   torch.set_num_threads(THREADS)
   x = torch.tensor(batch["image"]).permute(0, 3, 1, 2).contiguous() / 255
   y = torch.tensor(batch["label"]).long()
@@ -152,10 +152,10 @@ def random_data(shape: tuple[int, ...], classes: int, number: int):
 
 
 def make_experiment(
-  work: str, shape: tuple[int, ...], batch_size: int, distortion: str
+  workload: str, shape: tuple[int, ...], batch_size: int, distortion: str
 ) -> experiment_lib.Experiment:
   """What train.py would build, on one device."""
-  model, _, classes, *_ = WORKS[work]
+  model, _, classes, *_ = WORKLOADS[workload]
   config = common.get_base()
   config.data.update(
     {"name": "random", "batch_size": batch_size, "distortion": distortion}
@@ -167,9 +167,13 @@ def make_experiment(
     return experiment_lib.build(config)
 
 
-def our_step(work: str, batch_size: int) -> tuple[Callable, dict, Any, list]:
+def our_step(
+  workload: str, batch_size: int
+) -> tuple[Callable, dict, Any, list]:
   """The step, its batch, the parameters, and seconds of two compilations."""
-  experiment = make_experiment(work, WORKS[work][1], batch_size, "none")
+  experiment = make_experiment(
+    workload, WORKLOADS[workload][1], batch_size, "none"
+  )
   state, key = experiment.init_state(), experiment.train_key
   params, batch = jax.device_get(state.params), experiment.train_batch(0, 1)
   seconds = []
@@ -187,11 +191,11 @@ def our_step(work: str, batch_size: int) -> tuple[Callable, dict, Any, list]:
   return run, jax.device_get(batch), params, [*seconds, experiment.apply]
 
 
-def our_distortion(work: str, batch_size: int) -> Callable[[], Any]:
+def our_distortion(workload: str, batch_size: int) -> Callable[[], Any]:
   """What the step does before the network sees the images."""
-  _, shape, _, distortion, size = WORKS[work]
+  _, shape, _, distortion, size = WORKLOADS[workload]
   shape = (size, size, shape[-1])
-  experiment = make_experiment(work, shape, batch_size, distortion)
+  experiment = make_experiment(workload, shape, batch_size, distortion)
   images = experiment.train_batch(0, 1)["image"]
 
   @jax.jit
@@ -202,24 +206,29 @@ def our_distortion(work: str, batch_size: int) -> Callable[[], Any]:
   return lambda: distort(experiment.train_key, images).block_until_ready()
 
 
-def measure_work(
-  work: str, batch_size: int, rounds: int, compiled: bool
+def measure_workload(
+  workload: str, batch_size: int, rounds: int, compiled: bool
 ) -> dict[str, Any]:
   """One row."""
-  ours, batch, params, (cold, warm, apply) = our_step(work, batch_size)
-  runs = {"ours": ours, "distortion": our_distortion(work, batch_size)}
-  runs["torch"], expected = torch_step(work, batch, params, compiled=False)
+  ours, batch, params, (cold, warm, apply) = our_step(workload, batch_size)
+  runs = {"ours": ours, "distortion": our_distortion(workload, batch_size)}
+  runs["torch"], expected = torch_step(workload, batch, params, compiled=False)
   logits, _ = jax.jit(apply)(params, data.normalise(batch["image"]))
   np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
   if compiled:
     try:
-      runs["compiled"], _ = torch_step(work, batch, params, compiled=True)
+      runs["compiled"], _ = torch_step(workload, batch, params, compiled=True)
       runs["compiled"]()
     except Exception as error:  # a peer's own limit: say so and go on
-      print(f"{work}: torch.compile cannot: {type(error).__name__}")
+      print(f"{workload}: torch.compile cannot: {type(error).__name__}")
       del runs["compiled"]
   seconds = measure(runs, rounds, warm=1)
-  row = {"work": work, "batch": batch_size, "cold_s": cold, "cached_s": warm}
+  row = {
+    "workload": workload,
+    "batch": batch_size,
+    "cold_s": cold,
+    "cached_s": warm,
+  }
   for name, (median, _) in seconds.items():
     row[f"{name}_ms"] = 1e3 * median
   row["images_per_second"] = batch_size / seconds["ours"][0]
@@ -231,7 +240,7 @@ def measure_work(
 
 
 def table(rows: list[dict[str, Any]]) -> list[list[str]]:
-  """Images a second, milliseconds, and the ratio to torch's."""
+  """Images per second, milliseconds, and the ratio to torch's."""
   head = ["network", "batch", "images/s", "ms", "torch ms", "/ torch"]
   head += ["/ torch.compile", "distortion", "compile s", "cached s"]
   body = []
@@ -239,7 +248,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
     compiled = row.get("compiled_ms")
     body.append(
       [
-        row["work"],
+        row["workload"],
         str(row["batch"]),
         f"{row['images_per_second']:.0f}",
         f"{row['ours_ms']:.1f}",
@@ -257,7 +266,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
 def main() -> None:
   """Measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--works", default=",".join(WORKS))
+  parser.add_argument("--workloads", default=",".join(WORKLOADS))
   parser.add_argument("--batches", default="64,256")
   parser.add_argument("--rounds", type=int, default=10)
   parser.add_argument("--compile", action="store_true", help="takes minutes")
@@ -269,9 +278,11 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as cache:
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    for work in flags.works.split(","):
+    for workload in flags.workloads.split(","):
       for batch_size in map(int, flags.batches.split(",")):
-        row = measure_work(work, batch_size, flags.rounds, flags.compile)
+        row = measure_workload(
+          workload, batch_size, flags.rounds, flags.compile
+        )
         rows.append(row)
         for line in table(rows) if len(rows) == 1 else table(rows)[-1:]:
           print("".join(f"{cell:>16}" for cell in line), flush=True)

@@ -1,8 +1,8 @@
-"""The works that samplers are timed at, and the samplers.
+"""The workloads that samplers are timed on, and the samplers.
 
-A sampler is a contestant: of a work and a pass it makes a function without
-arguments that does the work and returns when it is done, and says how many
-bytes that takes beside its arguments and results.
+A sampler is a contestant: for a workload and a pass it makes a function without
+arguments that runs it and returns when done, and the number of bytes that it
+allocates in addition to arguments and results.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from stn.sampling import implementations
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class Workload:
   """A batch of images, and how each is looked at."""
 
   batch: int
@@ -32,45 +32,47 @@ class Work:
   grids: int = 1  # on each image
 
 
-WORKS = {
-  "N256": Work(256, (28, 28), 1, (28, 28)),
-  "N64": Work(64, (64, 64), 3, (32, 32)),
-  "N32": Work(32, (32, 32), 64, (32, 32)),
-  "N8": Work(8, (448, 448), 3, (224, 224)),
-  "volume": Work(1, (64, 64, 64), 1, (64, 64, 64)),
-  "grids": Work(1, (256, 256), 3, (64, 64), grids=256),
-  "large": Work(1, (2048, 2048), 3, (2048, 2048)),
+WORKLOADS = {
+  "N256": Workload(256, (28, 28), 1, (28, 28)),
+  "N64": Workload(64, (64, 64), 3, (32, 32)),
+  "N32": Workload(32, (32, 32), 64, (32, 32)),
+  "N8": Workload(8, (448, 448), 3, (224, 224)),
+  "volume": Workload(1, (64, 64, 64), 1, (64, 64, 64)),
+  "grids": Workload(1, (256, 256), 3, (64, 64), grids=256),
+  "large": Workload(1, (2048, 2048), 3, (2048, 2048)),
 }
 
 # What is computed: the warped images, and what is differentiated.
 PASSES = {"forward": (), "grid": (1,), "both": (0, 1)}
 
 
-def make_inputs(work: Work) -> tuple[np.ndarray, ...]:
+def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
   """Images (N, *spatial, C), grids (N, K, *output, d), cotangents."""
   rng = np.random.default_rng(0)
-  d = len(work.spatial)
-  images = rng.uniform(-1, 1, (work.batch, *work.spatial, work.channels))
-  # Affine maps near the identity: turned, shrunk and moved a little.
+  d = len(workload.spatial)
+  images = rng.uniform(
+    -1, 1, (workload.batch, *workload.spatial, workload.channels)
+  )
+  # Affine maps near the identity: rotated, scaled and moved a little.
   family = stn.get_transform("affine", ndim=d)
-  shape = (work.batch, work.grids, family.num_params)
+  shape = (workload.batch, workload.grids, family.num_params)
   thetas = family.identity + rng.uniform(-0.15, 0.15, shape)
   make = functools.partial(
-    stn.transform_grid, "affine", output_size=work.output
+    stn.transform_grid, "affine", output_size=workload.output
   )
   grids = jax.jit(jax.vmap(jax.vmap(make)))(thetas.astype(np.float32))
-  ct = rng.uniform(-1, 1, (*grids.shape[:-1], work.channels))
+  ct = rng.uniform(-1, 1, (*grids.shape[:-1], workload.channels))
   return images.astype(np.float32), np.array(grids), ct.astype(np.float32)
 
 
-Contestant = Callable[[Work, str], tuple[Callable[[], Any], int | None]]
+Contestant = Callable[[Workload, str], tuple[Callable[[], Any], int | None]]
 
 
 def in_jax(sample: Callable[..., jax.Array]) -> Contestant:
   """A function of one image and one grid, batched by `jax.vmap`."""
 
-  def prepare(work, direction):
-    inputs = jax.device_put(make_inputs(work))
+  def prepare(workload, direction):
+    inputs = jax.device_put(make_inputs(workload))
     over_grids = jax.vmap(sample, (None, 0))
     f = jax.vmap(over_grids)
     varied = PASSES[direction]
@@ -126,12 +128,12 @@ def dm_pix(image: jax.Array, grid: jax.Array) -> jax.Array:
 def in_torch(sample: Callable[..., Any]) -> Contestant:
   """A function of a batch of images (N, C, *spatial) and of grids."""
 
-  def prepare(work, direction):
+  def prepare(workload, direction):
     torch = importlib.import_module("torch")
     torch.set_num_threads(THREADS)
-    images, grids, ct = map(torch.from_numpy, make_inputs(work))
+    images, grids, ct = map(torch.from_numpy, make_inputs(workload))
     images = torch.movedim(images, -1, 1).contiguous()
-    images = images.expand(work.batch * work.grids, *images.shape[1:])
+    images = images.expand(workload.batch * workload.grids, *images.shape[1:])
     grids = grids.flatten(0, 1)
     ct = torch.movedim(ct.flatten(0, 1), -1, 1).contiguous()
     varied = PASSES[direction]
@@ -186,14 +188,14 @@ def contestants() -> dict[str, Contestant]:
   return found
 
 
-def bytes_moved(work: Work, direction: str) -> int:
+def bytes_moved(workload: Workload, direction: str) -> int:
   """What must be read and written, each array once."""
   images, grids, warped = (
-    4 * work.batch * n
+    4 * workload.batch * n
     for n in (
-      int(np.prod(work.spatial)) * work.channels,
-      int(np.prod(work.output)) * work.grids * len(work.output),
-      int(np.prod(work.output)) * work.grids * work.channels,
+      int(np.prod(workload.spatial)) * workload.channels,
+      int(np.prod(workload.output)) * workload.grids * len(workload.output),
+      int(np.prod(workload.output)) * workload.grids * workload.channels,
     )
   )
   total = images + grids + warped

@@ -1,4 +1,4 @@
-"""Times functions beside one another: what all benchmarks share."""
+"""Times functions against one another: what all benchmarks share."""
 
 import json
 import os
@@ -20,10 +20,10 @@ def measure(
   """Median and least seconds of each; they take turns.
 
   Args:
-    runs: functions without arguments that return when their work is done.
+    runs: functions without arguments that return when done.
     rounds: turns of each.
-    warm: calls before the one that is timed, in every turn: what a loop of the
-      same work would find in the caches.
+    warm: untimed calls before the timed one, in every turn, so that the caches
+      are as they would be in a loop.
 
   Returns:
     Of every function.

@@ -26,7 +26,7 @@ from PIL import Image
 import stn
 from stn.visualise import encode_png, grid_outline
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's colours, distinguishable with any colour vision.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 RED, PINK, GREY, DARK = "#D55E00", "#CC79A7", "#8C8C8C", "#222222"
 DPI = 110
@@ -320,7 +320,7 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 def antialias() -> Figure:
-  """A photo shrunken 4 times and turned: the options of `antialias`."""
+  """A photo minified 4 times and rotated: the options of `antialias`."""
   figure = canvas(8.6, 2.2)
   image, part = temple(), np.s_[8:68, :60]
   c, s = 0.8 * np.cos(0.3), 0.8 * np.sin(0.3)

@@ -14,7 +14,7 @@ LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 import jax
@@ -31,9 +31,9 @@ from stn._checks import (
 )
 from stn.transforms import Transform, apply_affine, get_transform
 
-# A grid of up to so many points is a constant of the compiled program, and what
-# a transform makes of it without theta is, too. A larger one costs less to make
-# than to read.
+# A grid of at most this many points is a constant of the compiled program, and
+# so is whatever a transform computes from it without theta. A larger grid is
+# cheaper to compute than to read.
 _MAX_CONSTANT = 2**17
 
 
@@ -45,7 +45,7 @@ def _scale(size: int, align_corners: bool) -> float:
 def pixel_rule(
   size: int, *, align_corners: bool = False
 ) -> tuple[float, float, float]:
-  """How `normalised_to_pixel` reckons, for samplers that do so themselves.
+  """What `normalised_to_pixel` computes, for samplers that do so themselves.
 
   Args:
     size: pixels along that axis.
@@ -53,8 +53,8 @@ def pixel_rule(
 
   Returns:
     scale, offset and tolerance: the pixel is scale * coordinate + offset, or
-    the whole number that is no further than tolerance from this, in float32.
-    A scale of 0 stands for one pixel, on which is all but NaN.
+    an integer within tolerance of it, in float32. A scale of 0 stands for an
+    axis of one pixel, where every coordinate but NaN is that pixel.
   """
   tolerance = size * float(jnp.finfo(jnp.float32).eps)
   return _scale(size, align_corners), (size - 1) / 2, tolerance
@@ -81,10 +81,10 @@ def normalised_to_pixel(
 ) -> Float[jax.Array, "*n"]:
   """Converts normalised coordinates along one axis to pixels.
 
-  A result within rounding error (`size` times the dtype's epsilon) of a whole
-  pixel is that pixel exactly, with its derivative unchanged: so the identity
-  returns the very image, and a gradient at a lattice point is the forward
-  difference whichever way the rounding went.
+  A result within rounding error (`size` times the dtype's epsilon) of an
+  integer is that integer exactly, with its derivative unchanged. So the
+  identity returns the image itself, and the gradient at a lattice point is the
+  forward difference whichever way the coordinate was rounded.
 
   Args:
     coordinate: any shape, -1 to 1 within the image.
@@ -112,10 +112,29 @@ def normalised_to_pixel(
     return jnp.where(jnp.isnan(coordinate), coordinate, 0)
   scale = _scale(size, align_corners)
   pixel = coordinate * scale + (size - 1) / 2
-  whole = jax.lax.stop_gradient(jnp.round(pixel))
+  integer = jax.lax.stop_gradient(jnp.round(pixel))
   fixed = jax.lax.stop_gradient(pixel)
-  near = jnp.abs(fixed - whole) <= size * jnp.finfo(pixel.dtype).eps
-  return jnp.where(near, whole + (pixel - fixed), pixel)
+  near = jnp.abs(fixed - integer) <= size * jnp.finfo(pixel.dtype).eps
+  return jnp.where(near, integer + (pixel - fixed), pixel)
+
+
+def grid_to_pixels(
+  grid: jax.Array, spatial: Sequence[SupportsIndex], *, align_corners: bool
+) -> list[jax.Array]:
+  """Converts a grid to pixel coordinates, one array for each axis.
+
+  Args:
+    grid: (*output, d) in (x, y, z) order, normalised.
+    spatial: the image's size, d numbers of pixels.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    d arrays (*output) in the order of `spatial`.
+  """
+  return [
+    normalised_to_pixel(grid[..., -1 - axis], size, align_corners=align_corners)
+    for axis, size in enumerate(spatial)
+  ]
 
 
 def pixel_to_normalised(

@@ -1,24 +1,15 @@
-"""Grid and sampler in one call, and anti-aliasing, which needs both."""
+"""`spatial_transform`: grid and sampler in one call."""
 
-import itertools
-import operator
 from collections.abc import Iterable
 from typing import SupportsIndex
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
-from stn._checks import (
-  as_coordinates,
-  as_image,
-  check_output_size,
-  full_dtype,
-)
-from stn.grids import pixel_pitch, regular_grid, transform_grid
+from stn import antialias as antialiasing
+from stn._checks import as_image, check_output_size
+from stn.grids import transform_grid
 from stn.sampling import GradientRule, Kernel, grid_sample
-from stn.sampling.xla import sum_in_a_loop
 from stn.transforms import Transform, get_transform
 
 
@@ -47,13 +38,14 @@ def spatial_transform(
     padding_mode: what lies outside, see `grid_sample`.
     fill_value: of `padding_mode="fill"`, see `grid_sample`.
     align_corners: the coordinate rule, see `stn.grids`.
-    antialias: what to do where the transform shrinks the image, so that a
+    antialias: what to do where the transform minifies the image, so that a
       sample stands for many of its pixels. None: nothing. "mip": the mean over
-      a square as large as the Jacobian of the grid says, from a mip pyramid,
-      at the price of two look-ups and reading the image once; it needs the
-      linear kernel, and leaves alone what is not shrunken. An int n: the mean
-      over n samples an axis within each output pixel, at n**d times the price;
-      nearly exact for shrinking up to 2 n times, and always a slight blur.
+      a square, as large as the Jacobian of the grid says, from a mip pyramid,
+      at the cost of two lookups and of reading the image once; it needs the
+      linear kernel, and does not change what is not minified. An int n: the
+      mean over n samples per axis within each output pixel, at n**d times the
+      cost; nearly exact for minification up to 2 n times, and always a slight
+      blur.
     gradient: the derivative of the sampler, see `grid_sample`.
     implementation: see `grid_sample`.
 
@@ -80,89 +72,30 @@ def spatial_transform(
   if output_size is None:
     output_size = image.shape[:-1]
   output_size = check_output_size(output_size, image.ndim - 1)
-  count = _check_antialias(antialias)
+  count = antialiasing.check_antialias(antialias)
   if not isinstance(transform, Transform):
     transform = get_transform(transform, ndim=image.ndim - 1)
-  rules = {"align_corners": align_corners}
   options = {
     "method": method,
     "padding_mode": padding_mode,
     "fill_value": fill_value,
+    "align_corners": align_corners,
     "gradient": gradient,
     "implementation": implementation,
-    **rules,
   }
   if count > 1:
-    return _supersample(image, transform, theta, output_size, count, options)
+    return antialiasing.supersample(
+      image, transform, theta, output_size, count, **options
+    )
   if antialias == "mip":
-    options["footprint"] = _footprint(
-      transform, theta, output_size, image.shape[:-1], **rules
+    options["footprint"] = antialiasing.pixel_footprint(
+      transform,
+      theta,
+      output_size,
+      image.shape[:-1],
+      align_corners=align_corners,
     )
-  grid = transform_grid(transform, theta, output_size, **rules)
-  return grid_sample(image, grid, **options)
-
-
-def _check_antialias(antialias: int | str | None) -> int:
-  """Samples an axis."""
-  if antialias is None or antialias == "mip":
-    return 1
-  try:
-    count = 0 if isinstance(antialias, str) else operator.index(antialias)
-  except TypeError:
-    count = 0
-  if count < 1:
-    raise ValueError(
-      '`antialias` must be None, "mip" or a positive int (samples an axis); '
-      f"got {antialias!r}."
-    )
-  return count
-
-
-def _footprint(transform, theta, output_size, image_size, *, align_corners):
-  """The side of the square, in pixels of the image, that a pixel stands for.
-
-  Its second moments are the mean of those of the pixel's parallelogram: the
-  mean square of the columns of the Jacobian.
-  """
-  d = len(output_size)
-  theta = as_coordinates("theta", theta)
-  points = regular_grid(
-    output_size, align_corners=align_corners, dtype=theta.dtype
+  grid = transform_grid(
+    transform, theta, output_size, align_corners=align_corners
   )
-  pitch = [
-    np.array([pixel_pitch(n, align_corners=align_corners) for n in size[::-1]])
-    for size in (output_size, image_size)
-  ]
-
-  def column(axis):
-    direction = jnp.asarray(pitch[0] * (np.arange(d) == axis), points.dtype)
-    step = jnp.broadcast_to(direction, points.shape)
-    _, moved = jax.jvp(lambda p: transform.apply(theta, p), (points,), (step,))
-    return moved / jnp.broadcast_to(
-      jnp.asarray(pitch[1], points.dtype), points.shape
-    )
-
-  square = sum((column(axis) ** 2).sum(-1) for axis in range(d)) / d
-  return jnp.sqrt(jnp.where(square > 1, square, 1))
-
-
-def _supersample(image, transform, theta, output_size, count, options):
-  """The mean of `count` samples an axis within each output pixel.
-
-  One after the other: no grid or image of all samples is ever in memory.
-  """
-  theta = as_coordinates("theta", theta)
-  rule = {"align_corners": options["align_corners"]}
-  centres = regular_grid(output_size, dtype=theta.dtype, **rule)
-  pitch = [pixel_pitch(n, **rule) for n in output_size]
-  within = (np.arange(count) + 0.5) / count - 0.5
-  offsets = np.array(list(itertools.product(within, repeat=len(pitch)))) * pitch
-  offsets = jnp.asarray(offsets[:, ::-1], theta.dtype)
-
-  def sample(offset):
-    points = centres + jnp.broadcast_to(offset, centres.shape)
-    warped = grid_sample(image, transform.apply(theta, points), **options)
-    return warped.astype(full_dtype(image))
-
-  total = sum_in_a_loop(sample, offsets)
-  return (total / len(offsets)).astype(image.dtype)
+  return grid_sample(image, grid, **options)

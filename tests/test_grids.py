@@ -110,7 +110,7 @@ def test_a_snapped_coordinate_keeps_its_derivative(align_corners):
 
   slope = jax.jit(jax.vmap(jax.grad(pixel)))
   curvature = jax.jit(jax.vmap(jax.grad(jax.grad(pixel))))
-  # A few ulp beside each centre, where the snap is at work.
+  # A few ulp from each centre, where the snap is at work.
   for ulp in (-2, 0, 2):
     x = stn.regular_grid((7,), align_corners=align_corners)[:, 0]
     x = x + jnp.float32(ulp * 2**-24)

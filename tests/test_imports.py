@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 _CORE = (
   "stn._checks",
+  "stn.antialias",
   "stn.grids",
   "stn.sampling",
   "stn.transforms",
@@ -28,6 +29,12 @@ MAY_IMPORT = {
   "stn.transforms": ("stn._checks",),
   "stn.grids": ("stn._checks", "stn.transforms"),
   "stn.sampling": ("stn._checks", "stn.grids"),
+  "stn.antialias": (
+    "stn._checks",
+    "stn.grids",
+    "stn.sampling",
+    "stn.transforms",
+  ),
   "stn.warp": _CORE,
   "stn.models": _USERS,
   "stn.data": _USERS,
@@ -47,7 +54,7 @@ MAY_IMPORT = {
   "configs": (),
 }
 
-# What of others the core may import, beside the standard library.
+# What of others the core may import, in addition to the standard library.
 CORE_NEEDS = {"jax", "jaxtyping", "numpy"}
 
 # package -> the only parts that may import it.
@@ -139,10 +146,11 @@ def test_imports_go_one_way(path, module, is_package):
     ("stn.grids", "from stn.sampling import grid_sample"),
     ("stn.grids", "from stn import grid_sample"),
     ("stn.grids", "import scipy"),
-    ("stn.sampling.xla", "from stn import warp"),
-    ("stn.sampling.xla", "from stn.transforms import Transform"),
-    ("stn.sampling.xla", "from ..transforms import Transform"),
-    ("stn.sampling.xla", "from .. import transforms"),
+    ("stn.sampling.gather", "from stn import warp"),
+    ("stn.sampling.gather", "from stn.transforms import Transform"),
+    ("stn.sampling.gather", "from ..transforms import Transform"),
+    ("stn.sampling.gather", "from .. import transforms"),
+    ("stn.antialias", "from stn.warp import spatial_transform"),
     ("stn.warp", "def f():\n  import flax"),
     ("stn.warp", "from stn.models import SpatialTransformer"),
     ("stn", "from stn.training import train"),
@@ -177,7 +185,10 @@ def test_a_bad_import_is_seen(module, source):
 @pytest.mark.parametrize(
   ("module", "source"),
   [
-    ("stn.sampling.xla", "from .kernels import Kernel\nfrom stn import grids"),
+    (
+      "stn.sampling.gather",
+      "from .kernels import Kernel\nfrom stn import grids",
+    ),
     ("stn.grids", "import math\nimport jax.numpy as jnp\nimport numpy as np"),
     ("stn.models.cnn", "import stn\nfrom stn import grid_sample"),
     ("stn.models.cnn", "from flax import linen as nn"),
@@ -193,7 +204,7 @@ def test_a_good_import_is_let_through(module, source):
 
 
 def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
-  """In a process of its own: what comes with `import stn`, all told."""
+  """In a process of its own: everything that `import stn` loads."""
   code = """if True:
     import json, sys
     import jax, jax.numpy, jaxtyping, numpy

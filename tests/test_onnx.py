@@ -53,7 +53,7 @@ def test_the_sampler(method, padding_mode, batch):
       stn.grid_sample,
       method=method,
       padding_mode=padding_mode,
-      implementation="plain",
+      implementation="gather",
     )
   )
   run = exported(sample, (batch, 6, 7, 2), (batch, 4, 5, 2))
@@ -67,7 +67,7 @@ def test_the_sampler(method, padding_mode, batch):
 @pytest.mark.parametrize("name", ["affine", "projective", "tps"])
 def test_the_module(name):
   module = SpatialTransformer(
-    FCLocalisation((4,)), transform=name, implementation="plain"
+    FCLocalisation((4,)), transform=name, implementation="gather"
   )
   images = random_image(3, 6, 7, 2)
   params = jax.jit(module.init)(jax.random.key(0), images)

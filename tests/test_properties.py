@@ -117,7 +117,7 @@ def test_linear_stays_within_the_range(
 def test_flips_and_transposes_commute_with_sampling(
   method, padding_mode, image, seed, align_corners
 ):
-  """Away from whole pixels and halves, where kernels and paddings jump."""
+  """Away from integers and halves, where kernels and paddings jump."""
   grid = smooth_grid(SIZE, (6,), align_corners, seed)
   f = jitted(method, padding_mode, align_corners)
   warped = f(image, grid)

@@ -24,7 +24,7 @@ struct BFloat16 {
 inline constexpr int kMaxAxes = 3;
 
 // One axis of an image, and which pixel of it a coordinate c is: scale * c +
-// offset, or the whole number that is no further than `tolerance` from this.
+// offset, or an integer within `tolerance` of it.
 struct Axis {
   int32_t size;
   float scale, offset, tolerance;

@@ -17,7 +17,7 @@ struct Taps {
   Wide pixel;  // the coordinate, within +-kFar
 };
 
-// `index` modulo `period`, as a whole number from 0.
+// `index` modulo `period`, as an integer from 0.
 STN_INLINE int64_t Modulo(int64_t index, int64_t period) {
   const int64_t rest = index % period;
   return rest < 0 ? rest + period : rest;

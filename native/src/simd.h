@@ -77,7 +77,7 @@ STN_INLINE bool AnyOf(WideInt mask) {
   return any != 0;
 }
 
-// To the nearest whole number, at ties the even one.
+// To the nearest integer, at ties the even one.
 STN_INLINE Wide Round(Wide value) {
 #if defined(__AVX__)
   return __builtin_ia32_roundps256(value, 0);

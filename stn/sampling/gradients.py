@@ -1,17 +1,18 @@
-"""Other slopes than the sampler's own, for grids that have far to go.
+"""Slopes other than the sampler's own, for grids that have far to go.
 
-The derivative of linear interpolation knows the neighbouring pixels and no
-others: an image that is out of place by more than a pixel or two gives a slope
-that says little, and a sample outside of the image gives none. A rule puts
-another slope in its place. The value, and the derivative with respect to the
-image, stay what they are.
+The derivative of linear interpolation depends on the neighbouring pixels alone:
+where the image is off by more than a pixel or two it says little, and outside
+the image it is zero. A rule replaces it by another slope. The value, and the
+derivative with respect to the image, stay the same.
 
 A rule is a function `sample, image, pixels -> slopes` and a row of `GRADIENTS`:
-`sample(image, pixels, side=None)` is the sampler, of squares if given a side;
-`pixels` are d arrays (*output), and the slopes d arrays (*output, C): the
-derivative of each value by each pixel coordinate.
+`sample(image, pixels, side=None)` is the sampler, which averages over squares
+if given a side; `pixels` are d arrays (*output), and the slopes d arrays
+(*output, C), the derivative of each value with respect to each pixel
+coordinate.
 """
 
+import dataclasses
 import functools
 import operator
 import statistics
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+
+from stn.sampling.interpolation import Interpolation
 
 GradientRule = Callable[
   [Callable[..., jax.Array], jax.Array, Sequence[jax.Array]],
@@ -46,21 +49,21 @@ def _exact(sample, image, pixels):
 def linearised_gradient(
   *, num_samples: int = 8, sigma: int | float = 1.0
 ) -> GradientRule:
-  """Linearised multi-sampling: the slope of a plane through samples around.
+  """Linearised multi-sampling: the slope of a plane fitted around each point.
 
-  A plane is fitted by least squares to samples about each point, normally
-  distributed around it (on a fixed, symmetric pattern: no random numbers). Its
-  slope is exact for linear images and sees as far as the samples reach: the
+  The plane is a least-squares fit to samples that are normally distributed
+  around the point (on a fixed, symmetric pattern: no random numbers). Its slope
+  is exact for linear images and depends on all that the samples reach: the
   basin of attraction of an alignment grows with `sigma`. The backward pass
-  costs `num_samples` forward ones.
+  costs `num_samples` forward passes.
 
   Args:
-    num_samples: around each point, an even number, more than twice the axes
-      of the image.
+    num_samples: samples around each point, an even number greater than twice
+      the number of the image's spatial axes.
     sigma: their standard deviation along each axis, in pixels of the image.
 
   Returns:
-    The rule, for `gradient`. One is made for each pair of numbers, so that
+    The rule, for `gradient`. The same arguments return the same rule, so that
     `jax.jit` compiles once for each.
 
   Raises:
@@ -124,7 +127,7 @@ def _normal_points(count: int, d: int) -> np.ndarray:
 
 
 def _radical_inverse(i: int, base: int) -> float:
-  """The digits of i behind the point: evenly spread numbers in (0, 1)."""
+  """Van der Corput's sequence: evenly spread numbers in (0, 1)."""
   value, scale = 0.0, 1 / base
   while i:
     i, digit = divmod(i, base)
@@ -134,13 +137,13 @@ def _radical_inverse(i: int, base: int) -> float:
 
 
 def multiscale(sample, image, pixels):
-  """Inside the exact slopes; outside those of the image, blurred.
+  """The exact slope inside the image; outside, that of the blurred image.
 
-  Blurred, that is, as far as the point is away from it, so that a part of the
-  image reaches the point; beyond a quarter of the image's size the slope is
-  that at a quarter. A grid that has lost the image sees where it lies, however
-  far off, if its mean differs from what is outside: for the paddings "zeros"
-  and "fill".
+  The blur is as wide as the point is far away, so that some of the image
+  reaches the point; beyond a quarter of the image's size the slope is the one
+  at a quarter. A grid that has left the image is led back from any distance,
+  provided that the image's mean differs from what is outside: for the paddings
+  "zeros" and "fill".
 
   Args:
     sample: the sampler.
@@ -182,53 +185,57 @@ def sample(
   sample_values: Callable[..., jax.Array],
   image: jax.Array,
   pixels: Sequence[jax.Array],
-  fill: jax.Array,
+  interpolation: Interpolation,
 ) -> jax.Array:
   """Samples an image, with the slopes of a rule.
 
   Args:
     rule: a row of `GRADIENTS`.
-    sample_values: the sampler, `image, pixels, fill, side=None -> values`.
+    sample_values: the sampler,
+      `image, pixels, interpolation, side=None -> values`.
     image: (*spatial, C).
     pixels: d arrays (*output).
-    fill: (C,).
+    interpolation: kernel, padding and fill value.
 
   Returns:
     (*output, C). Derivatives beyond the first are those of the rule.
   """
 
   @jax.custom_jvp
-  def warp(image, pixels, fill):
-    return sample_values(image, pixels, fill)
+  def warp(image, pixels, interpolation):
+    return sample_values(image, pixels, interpolation)
 
   def warp_jvp(primals, tangents):
-    image, pixels, fill = primals
-    values = warp(image, pixels, fill)
+    image, pixels, interpolation = primals
+    values = warp(image, pixels, interpolation)
     terms = []
-    image_step, pixel_steps, fill_step = tangents
+    image_step, pixel_steps, interpolation_step = tangents
+    fill, fill_step = interpolation.fill, interpolation_step.fill
     if not (_is_zero(image_step) and _is_zero(fill_step)):
       steps = [
         jnp.zeros_like(primal) if _is_zero(step) else step
         for primal, step in ((image, image_step), (fill, fill_step))
       ]
-      terms.append(
-        jax.jvp(
-          lambda i, f: sample_values(i, pixels, f), (image, fill), tuple(steps)
-        )[1]
-      )
+
+      def of_image_and_fill(image, fill):
+        return sample_values(
+          image, pixels, dataclasses.replace(interpolation, fill=fill)
+        )
+
+      terms.append(jax.jvp(of_image_and_fill, (image, fill), tuple(steps))[1])
     if not all(map(_is_zero, pixel_steps)):
 
-      def bound(image, pixels, side=None):
-        return sample_values(image, pixels, fill, side)
+      def interpolated(image, pixels, side=None):
+        return sample_values(image, pixels, interpolation, side)
 
-      slopes = rule(bound, image, pixels)
+      slopes = rule(interpolated, image, pixels)
       for slope, step in zip(slopes, pixel_steps, strict=True):
         if not _is_zero(step):
           terms.append(slope * step[..., None].astype(slope.dtype))
     return values, functools.reduce(operator.add, terms).astype(values.dtype)
 
   warp.defjvp(warp_jvp, symbolic_zeros=True)
-  return warp(image, list(pixels), fill)
+  return warp(image, list(pixels), interpolation)
 
 
 def _is_zero(tangent: object) -> bool:

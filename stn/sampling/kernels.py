@@ -16,18 +16,18 @@ class Kernel:
   """A separable, even interpolation kernel.
 
   Attributes:
-    radius: half the width of the support, in pixels: 2 * radius pixels an axis
-      take part in a sample. A whole number for an even count of them, a half
-      more for an odd one (around the nearest pixel, the even one at exact
-      halves, as torch).
-    fn: the weight of a pixel by its distance, elementwise. It only sees
-      distances in [0, radius], so it needs neither `abs` nor a cut-off, and
-      its derivative at 0 is the one-sided one: that is what makes the gradient
-      at a lattice point the forward difference and not zero.
+    radius: half the width of the support, in pixels: a sample is computed from
+      2 * radius pixels per axis. An integer gives an even number of them; an
+      integer and a half an odd one, centred on the nearest pixel (the even one
+      at exact halves, as torch).
+    fn: the weight of a pixel by its distance, elementwise. It is called with
+      distances in [0, radius] only, so it needs neither `abs` nor a cut-off.
+      Its derivative at 0 is one-sided, which makes the gradient at a lattice
+      point the forward difference rather than zero.
     normalise: divide the weights of a sample by their sum, along each axis:
-      for kernels that are no partition of unity by themselves.
-    poles: of the recursive filter that turns pixels into coefficients first,
-      each in (-1, 0): for B-splines, which interpolate only then. See
+      for kernels whose weights do not sum to 1.
+    poles: of the recursive filter that first turns pixels into coefficients,
+      each in (-1, 0): for B-splines, which do not interpolate without it. See
       `stn.sampling.splines`.
 
   Raises:
@@ -102,9 +102,9 @@ def lanczos3(distance: jax.Array) -> jax.Array:
 
 
 def _sinc(x: jax.Array) -> jax.Array:
-  """`sin(pi x) / (pi x)`, exactly 0 at whole x other than 0, smooth at 0."""
-  whole = jax.lax.stop_gradient(jnp.round(x))
-  sine = jnp.sin(math.pi * (x - whole)) * (1 - 2 * jnp.mod(whole, 2))
+  """`sin(pi x) / (pi x)`, exactly 0 at integers but 0, smooth at 0."""
+  integer = jax.lax.stop_gradient(jnp.round(x))
+  sine = jnp.sin(math.pi * (x - integer)) * (1 - 2 * jnp.mod(integer, 2))
   near = x < 0.02
   square = (math.pi * x) ** 2
   series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))

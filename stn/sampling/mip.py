@@ -1,13 +1,13 @@
-"""Mip pyramids: the mean over an area of any size in two look-ups.
+"""Mip pyramids: the mean over an area of any size in two lookups.
 
-A point sample of a shrunken image misses most pixels. A pyramid holds the image
-and its means over 2 x 2, 4 x 4, ... pixels, and a sample that stands for a
-larger area looks at a coarser level.
+Point samples of a minified image miss most of its pixels. A pyramid holds the
+image and its means over 2 x 2, 4 x 4, ... pixels; a sample that stands for a
+larger area reads a coarser level.
 
-Which one: a level l is a box of side 2**l sampled linearly, and what a sample
-misses of a square of side s is s**2 - 1 pixels, one being there already. The
-two levels around are mixed so that the second moments agree, which on real
-images is 5 to 7 dB nearer to the mean over the square than the usual log2(s).
+Which level: level l is a box of side 2**l, sampled linearly. Of a square of
+side s, a linear sample misses the second moment of s**2 - 1 pixels. The two
+nearest levels are mixed so that the second moments agree, which on real images
+is 5 to 7 dB closer to the mean over the square than the usual log2(s).
 
 References:
   Williams (1983), [Pyramidal
@@ -21,16 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from stn._checks import full_dtype
-from stn.sampling import xla
-from stn.sampling.kernels import KERNELS
-from stn.sampling.paddings import Padding, extend
+from stn.sampling.gather import sample_flat
+from stn.sampling.interpolation import Interpolation
 
 
-def _halve(image, padding, align_corners, fill):
+def _halve(image, interpolation):
   """Means over 2 pixels along every axis; an odd one gets a padded pixel."""
   for axis in range(image.ndim - 1):
     if image.shape[axis] % 2:
-      image = extend(image, axis, (0, 1), padding, align_corners, fill)
+      image = interpolation.extend(image, axis, (0, 1))
     first, second = (
       jax.lax.slice_in_dim(image, start, None, stride=2, axis=axis)
       for start in (0, 1)
@@ -39,23 +38,19 @@ def _halve(image, padding, align_corners, fill):
   return image
 
 
-def pyramid(
-  image: jax.Array, padding: Padding, align_corners: bool, fill: jax.Array
-) -> list[jax.Array]:
-  """The image and its means over 2, 4, ... pixels an axis, down to one pixel.
+def pyramid(image: jax.Array, interpolation: Interpolation) -> list[jax.Array]:
+  """The image and its means over 2, 4, ... pixels per axis, down to one pixel.
 
   Args:
     image: (*spatial, C), float32 or float64.
-    padding: what lies outside, for odd sizes.
-    align_corners: where `padding` reflects.
-    fill: (C,), what `padding` has where there is no image.
+    interpolation: its padding pads odd sizes.
 
   Returns:
     Images of half the size each time, rounded up.
   """
   levels = [image]
   while max(levels[-1].shape[:-1]) > 1:
-    levels.append(_halve(levels[-1], padding, align_corners, fill))
+    levels.append(_halve(levels[-1], interpolation))
   return levels
 
 
@@ -63,27 +58,23 @@ def sample(
   image: jax.Array,
   pixels: Sequence[jax.Array],
   footprint: jax.Array,
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  interpolation: Interpolation,
 ) -> jax.Array:
   """Samples the mean over a square (a cube) around each point, linearly.
 
   Args:
     image: (*spatial, C), of a floating dtype.
-    pixels: d arrays (*output), as in `xla.sample`.
+    pixels: d arrays (*output), as in `gather.sample`.
     footprint: (*output), the side of the square in pixels; 1 or less, or NaN,
       is a point.
-    padding: what lies outside.
-    align_corners: where `padding` reflects.
-    fill: (C,), what `padding` has where there is no image.
+    interpolation: of the linear kernel.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32. Where
-    the footprint is a point, this is `xla.sample` bit by bit.
+    the footprint is a point, this is `gather.sample` bit for bit.
   """
   image = image.astype(full_dtype(image))
-  levels = pyramid(image, padding, align_corners, fill)
+  levels = pyramid(image, interpolation)
   flat = jnp.concatenate(
     [level.reshape(-1, level.shape[-1]) for level in levels]
   )
@@ -101,18 +92,15 @@ def sample(
   upper = jnp.minimum(lower + 1, top)
   share = (moment * scales[lower] * scales[lower] - 1) / 3
 
-  def look_up(level: jax.Array) -> jax.Array:
+  def sample_level(level: jax.Array) -> jax.Array:
     scale = scales[level]
-    return xla.sample_flat(
+    return sample_flat(
       flat,
       [jnp.asarray(sizes, dtype)[level] for sizes in spatial.T],
       [pixel * scale + (scale - 1) / 2 for pixel in pixels],
-      KERNELS["linear"],
-      padding,
-      align_corners,
-      fill,
+      interpolation,
       jnp.asarray(starts)[level],
     )
 
   coarse = share[..., None].astype(flat.dtype)
-  return look_up(lower) * (1 - coarse) + look_up(upper) * coarse
+  return sample_level(lower) * (1 - coarse) + sample_level(upper) * coarse

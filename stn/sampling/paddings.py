@@ -1,9 +1,10 @@
 """What lies outside the image: rules from any pixel index to one inside.
 
-A padding takes whole-numbered indices, as floats since they may be huge, and
-returns indices within [0, size - 1] and, where outside is not image at all, a
-mask of those that were inside. Working on indices and not on coordinates makes
-the gradient that of the padded image, the forward difference at its seams too.
+A padding takes integer-valued indices, as floats since they may be huge, and
+returns indices within [0, size - 1] and, where there is no image outside, a
+mask of those that were inside. Working on indices rather than on coordinates
+makes the gradient that of the padded image: the forward difference, also at
+the seams.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-# The size may be an array of whole numbers in the dtype of the index.
+# The size may be an integer-valued array in the dtype of the index.
 Size = int | jax.Array
 Padding = Callable[[jax.Array, Size, bool], tuple[jax.Array, jax.Array | None]]
 
@@ -19,7 +20,7 @@ Padding = Callable[[jax.Array, Size, bool], tuple[jax.Array, jax.Array | None]]
 def fill(
   index: jax.Array, size: Size, align_corners: bool
 ) -> tuple[jax.Array, jax.Array | None]:
-  """Outside is a constant, the samplers' argument `fill`."""
+  """Outside is a constant, the `fill` of the `Interpolation`."""
   del align_corners
   # Not `(index >= 0) & (index < size)`: NaN counts as inside and stays NaN.
   outside = (index < 0) | (index > size - 1)
@@ -29,7 +30,7 @@ def fill(
 def zeros(
   index: jax.Array, size: Size, align_corners: bool
 ) -> tuple[jax.Array, jax.Array | None]:
-  """Outside is 0: `fill`, by a name that says so before the value is known."""
+  """Outside is 0: as `fill`, but known to be 0 without looking at the value."""
   return fill(index, size, align_corners)
 
 
@@ -80,38 +81,5 @@ PADDINGS: dict[str, Padding] = {
   "wrap": wrap,
 }
 
-# Paddings whose outside holds no pixel that the inside does not.
+# Paddings that repeat the image: outside are the pixels of the inside.
 PERIODIC = (reflection, wrap)
-
-
-def extend(
-  image: jax.Array,
-  axis: int,
-  widths: tuple[int, int],
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
-) -> jax.Array:
-  """The padded image: some pixels further along an axis.
-
-  Args:
-    image: (*spatial, C).
-    axis: which of the spatial axes.
-    widths: pixels before the first and behind the last.
-    padding: what they are.
-    align_corners: where `padding` reflects.
-    fill: (C,), what `padding` has where there is no image.
-
-  Returns:
-    (*spatial, C), longer along `axis`.
-  """
-  size = image.shape[axis]
-  index = jnp.arange(-widths[0], size + widths[1], dtype=jnp.float32)
-  index, inside = padding(index, size, align_corners)
-  extended = jnp.take(image, index.astype(jnp.int32), axis, mode="clip")
-  if inside is None:
-    return extended
-  column = [1] * image.ndim
-  column[axis] = inside.size
-  fill = jnp.broadcast_to(fill.astype(image.dtype), extended.shape)
-  return jnp.where(inside.reshape(column), extended, fill)

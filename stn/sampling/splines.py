@@ -1,10 +1,10 @@
-"""Interpolation by splines: the filter that goes before a B-spline kernel.
+"""Interpolation by splines: the filter that precedes a B-spline kernel.
 
-A B-spline is a weighted mean of its neighbours: sampled from the pixels it
-would blur them. Sampled from the right coefficients it passes through every
-pixel. They are the image filtered along each axis by z**|k|, z the kernel's
-pole, which falls below rounding within a few pixels, so the filter is a finite
-one: no recursion, one fused loop on any backend, and exact to rounding.
+A B-spline kernel applied to the pixels themselves would blur them. Applied to
+the right coefficients it passes through every pixel. The coefficients are the
+image filtered along each axis by z**|k|, with z the kernel's pole. That falls
+below rounding error within a few pixels, so the filter is finite: no recursion,
+one fused loop on any backend, exact to rounding.
 
 References:
   [Splines: a perfect fit for signal and image
@@ -22,17 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from stn._checks import full_dtype
-from stn.sampling.kernels import KERNELS, Kernel
-from stn.sampling.paddings import PERIODIC, Padding, extend
+from stn.sampling.interpolation import Interpolation
+from stn.sampling.kernels import KERNELS
+from stn.sampling.paddings import PERIODIC
 
 
 def _length(pole: float, dtype: jnp.dtype) -> int:
-  """Neighbours on one side, until z**length is below the dtype's rounding."""
+  """Neighbours on one side until z**length is below the dtype's rounding."""
   return math.ceil(math.log(jnp.finfo(dtype).eps / 2) / math.log(-pole))
 
 
 def _filter(image, axis, pole, length):
-  """Filters along an axis, which gets shorter by `length` at both ends."""
+  """Filters along one axis, which loses `length` pixels at both ends."""
   size = image.shape[axis] - 2 * length
   powers = [pole**k for k in range(length + 1)]
   gain = 1 / (2 * sum(powers) - 1)
@@ -48,31 +49,26 @@ def _filter(image, axis, pole, length):
 
 
 def coefficients(
-  image: jax.Array,
-  poles: Sequence[float],
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  image: jax.Array, interpolation: Interpolation
 ) -> tuple[jax.Array, int]:
   """The spline coefficients of the padded image.
 
   Args:
     image: (*spatial, C), float32 or float64.
-    poles: of the kernel.
-    padding: what lies outside.
-    align_corners: where `padding` reflects.
-    fill: (C,), what lies outside under "zeros" and "fill".
+    interpolation: its kernel has the poles, its padding what lies outside.
 
   Returns:
-    The coefficients, and by how many they go beyond the image at every side:
-    the spline through an image that ends does not end with it. 0 for paddings
-    that repeat the image, whose coefficients repeat alike.
+    The coefficients, and the number of pixels by which they extend beyond the
+    image on every side: the spline through an image does not end where the
+    image does. 0 for paddings that repeat the image, whose coefficients repeat
+    in the same way.
   """
+  poles, padding = interpolation.kernel.poles, interpolation.padding
   lengths = [_length(pole, image.dtype) for pole in poles]
   margin = 0 if padding in PERIODIC else sum(lengths)
   for axis in range(image.ndim - 1):
     width = margin + sum(lengths)
-    image = extend(image, axis, (width, width), padding, align_corners, fill)
+    image = interpolation.extend(image, axis, (width, width))
     for pole, length in zip(poles, lengths, strict=True):
       image = _filter(image, axis, pole, length)
   return image, margin
@@ -82,41 +78,38 @@ def sample(
   sample_kernel: Callable[..., jax.Array],
   image: jax.Array,
   pixels: Sequence[jax.Array],
-  kernel: Kernel,
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  interpolation: Interpolation,
 ) -> jax.Array:
   """Samples an image by a kernel with poles.
 
-  At lattice points the value is the pixel's, bit by bit, and the derivatives
+  At lattice points the value is the pixel's, bit for bit, and the derivatives
   are those of the spline.
 
   Args:
-    sample_kernel: the implementation: a function with the arguments that
-      follow, which knows nothing of poles.
-    image: as in `xla.sample`, and the other arguments too.
-    pixels: see there.
-    kernel: see there.
-    padding: see there.
-    align_corners: see there.
-    fill: see there.
+    sample_kernel: the implementation: a function of the arguments that follow,
+      which ignores poles.
+    image: (*spatial, C), of a floating dtype.
+    pixels: d arrays (*output), as in `gather.sample`.
+    interpolation: of a kernel with poles.
 
   Returns:
-    (*output, C), as `xla.sample`.
+    (*output, C) in float64 if image or pixels are, otherwise float32.
   """
-  options = (padding, align_corners, fill)
   image = image.astype(full_dtype(image))
-  spline, margin = coefficients(image, kernel.poles, *options)
+  spline, margin = coefficients(image, interpolation)
   warped = sample_kernel(
     spline,
     [pixel + margin for pixel in pixels],
-    dataclasses.replace(kernel, poles=()),
-    *options,
+    dataclasses.replace(
+      interpolation,
+      kernel=dataclasses.replace(interpolation.kernel, poles=()),
+    ),
   )
   fixed = jax.lax.stop_gradient
   exact = sample_kernel(
-    fixed(image), [fixed(p) for p in pixels], KERNELS["nearest"], *options
+    fixed(image),
+    [fixed(p) for p in pixels],
+    dataclasses.replace(interpolation, kernel=KERNELS["nearest"]),
   )
   on_lattice = functools.reduce(
     operator.and_, (pixel == jnp.round(pixel) for pixel in pixels)

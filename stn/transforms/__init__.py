@@ -1,8 +1,8 @@
 """Families of transforms: `theta, points -> points`, and their table.
 
 Every family is one function from options to a `Transform`, and one row of
-`TRANSFORMS`. Theta is flat, (P,). Transforms act on points, of any number and
-arrangement, so they know nothing of images and grids.
+`TRANSFORMS`. Theta is flat, (P,). Transforms act on any number of
+points in any arrangement, and know nothing of images and grids.
 """
 
 from stn.transforms.affine import affine, apply_affine

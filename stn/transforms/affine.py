@@ -30,7 +30,7 @@ def apply_affine(
 
   Raises:
     TypeError: if an argument is not floating.
-    ValueError: if the shapes do not fit each other.
+    ValueError: if the shapes do not match.
 
   Example:
     >>> import jax.numpy as jnp

@@ -18,11 +18,11 @@ class Transform:
     identity: the theta that leaves every point where it is, float32 (P,).
     apply: the pure function `(theta, points) -> points`: theta (P,), points
       (..., d) in (x, y, z) order; it returns the source point of every target
-      point, and for the identity returns the points bit by bit.
+      point, and for the identity returns the points bit for bit.
     matrix: for a family of projective maps, theta -> the homogeneous matrix
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
-      of first degree in theta. Then `theta_from_points` can fit it.
+      affine in theta. Then `theta_from_points` can fit it.
   """
 
   identity: np.ndarray

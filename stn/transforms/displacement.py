@@ -1,4 +1,4 @@
-"""What the families that move control points have in common.
+"""What the families that displace control points have in common.
 
 Theta holds a displacement of every control point, (K, d) row by row: dx, dy, dz
 of the first, then of the second. Control points on a regular lattice are in the
@@ -30,12 +30,12 @@ def displacement(
   computed once for the whole batch.
 
   Args:
-    basis: points (N, d) -> (N, M). Points that are fixed when the program is
-      compiled come as a NumPy array: what is computed of it in NumPy is no work
-      for the program.
+    basis: points (N, d) -> (N, M). Points that are constant when the program is
+      traced come as a NumPy array: what is computed from it in NumPy costs the
+      program nothing.
     num_points: control points, K.
     ndim: dimensions of the space, d.
-    coefficients: C (M, K); None if M = K and C is the unit matrix.
+    coefficients: C (M, K); None if M = K and C is the identity matrix.
 
   Returns:
     The family; theta has K d numbers.
@@ -65,7 +65,7 @@ def lattice_size(
   ndim: int,
   least: int,
 ) -> tuple[int, ...]:
-  """One number for every axis, in the image's order, from one or one each."""
+  """One number per axis, in the image's order; a single one serves all."""
   error = (
     f"`{name}` must be an int, or {ndim} ints, of at least {least}; "
     f"got {size!r}."

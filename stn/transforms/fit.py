@@ -23,7 +23,7 @@ def theta_from_points(
   As transforms go from the output to the input image, `source` is points of the
   output, and `target` where in the input to look for them.
 
-  The sum of squared distances is least, for the families that are linear in
+  Minimises the sum of squared distances, for the families that are linear in
   theta: affine, attention, translation, tps, flow, bspline. For the projective
   family each distance is weighted by the point's denominator (the direct
   linear transform, with the last element of the matrix 1): exact pairs give the
@@ -34,7 +34,7 @@ def theta_from_points(
     source: points (n, d).
     target: points (n, d).
     ridge: weight of the squared distance of theta from the identity, added to
-      the sum. Positive, it allows for pairs that do not determine theta.
+      the sum. If positive, the pairs need not determine theta.
 
   Returns:
     Theta (P,); float64 if an argument is, otherwise float32. Where the pairs do
@@ -80,7 +80,7 @@ def theta_from_points(
     )
 
   def residual(theta: jax.Array) -> jax.Array:
-    """Of first degree in theta, so that one step from anywhere is the last."""
+    """Affine in theta, so that one step from anywhere reaches the minimum."""
     if family.matrix is None:
       return (family.apply(theta, source) - target).reshape(-1)
     points = jnp.concatenate([source, jnp.ones((n, 1), dtype)], axis=1)

@@ -1,6 +1,6 @@
-"""Free-form deformations: displacements on a lattice, linear or cubic between.
+"""Free-form deformations: displacements on a lattice, interpolated between.
 
-Outside of [-1, 1] a point is displaced as the nearest one of the border.
+Outside [-1, 1] a point is displaced as the nearest one on the border.
 """
 
 import math
@@ -33,7 +33,7 @@ def _lattice(
   ndim = len(size)
 
   def basis(points):
-    """Products of one spline an axis: points (N, d) -> (N, K)."""
+    """Products of one spline per axis: points (N, d) -> (N, K)."""
     products = jnp.ones_like(points[:, :1])
     for axis, n in enumerate(size):
       cells = n - 1 - 2 * border
@@ -65,7 +65,7 @@ def flow(
     coordinates, zeros the identity.
 
   Raises:
-    ValueError: if `size` is less than 2 or not one int an axis.
+    ValueError: if `size` is less than 2 or not one int per axis.
 
   Example:
     >>> family = flow(ndim=1, size=3)
@@ -83,10 +83,10 @@ def bspline(
 ) -> Transform:
   """The cubic B-spline free-form deformation, twice smoothly differentiable.
 
-  Of the n control points along an axis the first and the last are outside of
-  [-1, 1], the second on -1 and the last but one on 1: n - 3 cells between. The
-  spline does not pass through the displacements, it smoothes them; equal ones
-  move all points equally.
+  Of the n control points along each axis the first and the last are outside
+  [-1, 1], the second at -1 and the last but one at 1, with n - 3 cells between.
+  The spline does not pass through the displacements but smooths them; equal
+  ones move all points equally.
 
   Args:
     ndim: dimensions of the space, 1, 2 or 3.
@@ -98,7 +98,7 @@ def bspline(
     zeros the identity.
 
   Raises:
-    ValueError: if there are fewer than 4 control points along an axis.
+    ValueError: if there are fewer than 4 control points along any axis.
 
   Example:
     >>> family = bspline(ndim=1, num_control_points=5)

@@ -45,7 +45,7 @@ def to_matrix(
 
   Raises:
     TypeError: if `theta` is not floating.
-    ValueError: if the family has no matrices, or `theta` does not fit it.
+    ValueError: if the family has no matrices, or `theta` has another shape.
 
   Example:
     >>> to_matrix("attention", jnp.array([0.5, 0.1, 0.2]))
@@ -72,14 +72,14 @@ def from_matrix(
   Args:
     name: "affine" or "projective".
     matrix: (d + 1, d + 1), of any scale: its last element becomes 1. For
-      "affine" the rest of its last row should be 0 and is not looked at.
+      "affine" the rest of its last row should be 0 and is ignored.
 
   Returns:
     Theta (P,); float64 if `matrix` is, otherwise float32.
 
   Raises:
     TypeError: if `matrix` is not floating.
-    ValueError: if `name` is another one, or the shape is not square.
+    ValueError: if `name` is neither, or the shape is not square.
 
   Example:
     >>> from_matrix("affine", 2 * jnp.eye(3))
@@ -96,15 +96,15 @@ def compose(
 ) -> Float[jax.Array, "n n"]:
   """The matrix that acts on points as `first`, then `second`: a product.
 
-  Images see it the other way round: a pull warp of an image by `second` is the
-  one to do first, and then one by `first`.
+  For images the order is reversed: pull warps compose by warping the image by
+  `second` first, then by `first`.
 
   Args:
     first: homogeneous matrix (d + 1, d + 1).
     second: the same.
 
   Returns:
-    `second @ first`, whatever the device in float32 or float64, not less.
+    `second @ first`, computed in float32 or float64 on every device.
 
   Raises:
     TypeError: if an argument is not floating.

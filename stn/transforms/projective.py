@@ -6,8 +6,8 @@ import numpy as np
 from stn.transforms.affine import homogeneous_rows
 from stn.transforms.base import Transform, as_arguments
 
-# A point whose denominator is at most HORIZON sees nothing: all coordinates of
-# its source point are FAR, which is outside of any image.
+# A point whose denominator is at most HORIZON has no source point in the image:
+# all its coordinates are FAR, which is outside of any image.
 HORIZON, FAR = 1e-3, 1e4
 
 
@@ -17,9 +17,9 @@ def projective(ndim: int = 2) -> Transform:
   The source point of a target point p is (A p + t) / w with w = h p + 1, where
   theta is the matrix [[A, t], [h, 1]] row by row, without the last 1.
 
-  Where w is 0 lies the horizon; points beyond it, with w < 0, are behind the
+  The horizon is where w is 0; points beyond it, with w < 0, are behind the
   camera, and dividing by w would show them upside down. So a point with
-  w <= 1e-3 (1 at the centre of the image) looks at the point with all
+  w <= 1e-3 (1 at the centre of the image) is mapped to the point with all
   coordinates 1e4, whatever theta is: the padding "zeros" gives 0 with a
   gradient of 0; the others repeat one pixel. NaN stays NaN.
 

@@ -6,7 +6,7 @@ then moved. As in the whole package the map goes from output to input: a scale
 of 0.5 looks at the middle half, so the content grows.
 
 Coordinates are normalised, [-1, 1] along every axis. A rotation is rigid in
-them; in pixels it is so for images of equal sides.
+these; in pixels it is rigid only if the image has equal sides.
 """
 
 import functools
@@ -26,7 +26,7 @@ _SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]
 def _sinc(square: jax.Array) -> jax.Array:
   """sin(r) / r as a function of r^2, which is smooth where r is not: at 0."""
   near = square < 1
-  # Each branch gets arguments that are its own, or its NaN would reach the
+  # Each branch gets arguments of its own, or a NaN in one would reach the
   # gradient through the other.
   small = jnp.where(near, square, 0)
   series = functools.reduce(lambda sum_, c: sum_ * small + c, _SINC[::-1])
@@ -44,7 +44,7 @@ def rotation_matrix(angles: jax.Array, ndim: int) -> jax.Array:
     ndim: dimensions of the space.
 
   Returns:
-    R (ndim, ndim), exactly the unit matrix for zeros. In 3D by Rodrigues'
+    R (ndim, ndim), exactly the identity matrix for zeros. In 3D by Rodrigues'
     formula, I + sin(r) / r K + (1 - cos(r)) / r^2 K^2 with K p = w x p and
     r = |w|, in a form that is smooth at w = 0.
   """
@@ -70,7 +70,7 @@ def _family(
   rotation: bool = False,
   translation: bool = False,
 ) -> Transform:
-  """The family that has these of scale, rotation and translation."""
+  """The family with the given ones of scale, rotation and translation."""
   if rotation and ndim not in (2, 3):
     raise ValueError(f"`ndim` must be 2 or 3 for a rotation; got {ndim!r}.")
   num_angles = (1 if ndim == 2 else 3) if rotation else 0

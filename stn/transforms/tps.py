@@ -1,4 +1,4 @@
-"""The thin plate spline, and its kin on lines and in space."""
+"""The thin plate spline, and its counterparts in 1D and 3D."""
 
 from collections.abc import Iterable
 from typing import SupportsIndex
@@ -65,8 +65,8 @@ def tps(
 ) -> Transform:
   """The thin plate spline: d parameters for each of K control points.
 
-  Control point c_k looks at c_k + theta_k, and all other points follow with
-  the least bending. The paper's spline is the default: K = 16 control points,
+  Control point c_k is mapped to c_k + theta_k, and all other points follow with
+  least bending energy. The paper's spline is the default: 16 control points,
   on a regular 4 x 4 lattice from corner to corner, 32 parameters.
 
   Args:
@@ -74,10 +74,10 @@ def tps(
     num_control_points: of a regular lattice over [-1, 1], along every axis, or
       along each in the image's order (rows, then columns).
     control_points: (K, ndim) in (x, y, z) order, in place of the lattice.
-    ridge: 0 interpolates the displacements; more smoothes them, and allows for
-      control points that coincide or lie on a line.
-    targets: theta is where the control points look, c_k + theta_k above, and
-      not how far from themselves.
+    ridge: 0 interpolates the displacements; a positive one smooths them, and
+      allows control points that coincide or lie on a line.
+    targets: theta is where the control points are mapped to, c_k + theta_k
+      above, rather than their displacements.
 
   Returns:
     The family; theta is the displacements (K, d) row by row, zeros the

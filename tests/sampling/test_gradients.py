@@ -37,7 +37,7 @@ def pad(image, margin, padding_mode, align_corners):
 def test_at_a_lattice_point_the_grid_gradient_is_the_forward_difference(
   padding_mode, align_corners, forward_mode
 ):
-  """At every whole pixel inside, at the seams and outside."""
+  """At every integer pixel inside, at the seams and outside."""
   height, width, margin = 4, 5, 6
   image = random_image(height, width, 1)
   y, x = np.mgrid[-margin : height + margin, -margin : width + margin]
@@ -71,7 +71,7 @@ def test_the_identity_grid_has_the_forward_difference(size, align_corners):
   image = random_image(size, size, 1)
 
   def total(theta):
-    # A theta beside the identity moves pixels by less than the snap.
+    # A theta next to the identity moves pixels by less than the snap.
     return stn.spatial_transform(
       image, theta, padding_mode="border", align_corners=align_corners
     ).sum()
@@ -88,8 +88,8 @@ def test_the_identity_grid_has_the_forward_difference(size, align_corners):
     [np.einsum("hw,hwp->p", d, points) for d in (dx, dy)]
   )
   gradient = jax.jit(jax.grad(total))
-  for beside in (0, 2**-24, -(2**-24)):
-    theta = identity * np.float32(1 + beside)
+  for change in (0, 2**-24, -(2**-24)):
+    theta = identity * np.float32(1 + change)
     np.testing.assert_allclose(
       gradient(theta), expected, atol=1e-5 * size * size
     )

@@ -336,8 +336,9 @@ def test_aliases(alias, name):
   )
 
 
-def test_an_implementation_of_one_s_own_is_called(monkeypatch):
-  def nothing(image, pixels, *_):
+def test_a_user_s_implementation_is_called(monkeypatch):
+  def nothing(image, pixels, interpolation):
+    assert interpolation.kernel == stn.KERNELS["linear"]
     return jnp.zeros((*pixels[0].shape, image.shape[-1]))
 
   monkeypatch.setitem(stn.IMPLEMENTATIONS, "nothing", nothing)
@@ -358,9 +359,9 @@ def test_every_implementation_gives_the_default_s_values(name):
 
 
 @pytest.mark.parametrize("padding_mode", PADDINGS)
-def test_a_kernel_of_one_s_own(padding_mode):
+def test_a_user_s_kernel(padding_mode):
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
-  # C++ rounds in another order, and has no kernels of one's own.
+  # C++ rounds in another order, and has no kernels of the user's.
   options = {"padding_mode": padding_mode, "implementation": "xla"}
   tent = stn.Kernel(radius=1, fn=lambda distance: 1 - distance)
   np.testing.assert_array_equal(

@@ -174,7 +174,7 @@ def test_gradients_of_volumes(x64):
 
 
 @each
-def test_gradients_at_lattice_points_are_those_beside_them(x64, method):
+def test_gradients_at_lattice_points_are_those_next_to_them(x64, method):
   """They are smooth: no choice of a side is to be seen."""
   image = random_image(6, 7, 1, dtype=np.float64)
   pixels = np.array([[2.0, 3.0], [0.0, 0.0], [5.0, 6.0], [3.0, 1.0]])
@@ -187,8 +187,8 @@ def test_gradients_at_lattice_points_are_those_beside_them(x64, method):
     )(image, pixels)
 
   at = gradients(normalised_grid(pixels, False, (6, 7), np.float64))
-  beside = gradients(normalised_grid(pixels + 1e-7, False, (6, 7), np.float64))
-  for a, b in zip(at, beside, strict=True):
+  nearby = gradients(normalised_grid(pixels + 1e-7, False, (6, 7), np.float64))
+  for a, b in zip(at, nearby, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 

@@ -1,6 +1,8 @@
 """The linear sampler's derivative rules, in XLA and in C++."""
 
 import functools
+import importlib.util
+import os
 import re
 import sys
 import types
@@ -14,17 +16,19 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import stn
-from stn.sampling import implementations, native
+from stn.sampling import implementations
+from stn.sampling.linear import native
 
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
 PADDING = pytest.mark.parametrize("padding_mode", PADDINGS)
 needs_native = pytest.mark.skipif(
-  native.why_not() is not None, reason=f"native: {native.why_not()}"
+  native.reason_unavailable() is not None,
+  reason=f"native: {native.reason_unavailable()}",
 )
 BOTH = pytest.mark.parametrize(
   "implementation", ["xla", pytest.param("native", marks=needs_native)]
 )
-CALLS = {"stn_native_sample", "stn_native_pull", "stn_native_scatter"}
+CALLS = set(native.HANDLERS.values())
 
 
 def sampler(implementation, **options):
@@ -75,11 +79,33 @@ def test_every_padding_in_2d(padding_mode, align_corners):
 
 
 @needs_native
-@pytest.mark.parametrize("channels", [1, 2, 4, 5, 64])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflection"])
 @pytest.mark.parametrize("spatial", [(7,), (5, 6), (3, 4, 5)], ids=str)
-def test_every_number_of_axes_and_channels(spatial, channels):
-  compare(spatial, channels)
-  compare(spatial, channels, padding_mode="reflection", align_corners=True)
+def test_every_number_of_axes_and_channels(spatial, padding_mode):
+  """Against one program of XLA: channels of zeros add nothing."""
+  options = {
+    "padding_mode": padding_mode,
+    "align_corners": padding_mode == "reflection",
+  }
+  ours, theirs = (
+    jax.jit(functools.partial(value_and_gradients, sampler(name, **options)))
+    for name in ("native", "xla")
+  )
+  grid = smooth_grid(spatial, (300,), options["align_corners"])
+  for channels in (1, 2, 4, 5, 64):
+    images = random_image(*spatial, 64), random_image(300, 64, seed=1)
+    image, ct = (np.where(np.arange(64) < channels, a, 0) for a in images)
+    expected = theirs(image, grid, ct)
+    got = ours(image[..., :channels], grid, ct[..., :channels])
+    expected = (
+      expected[0][:, :channels],
+      expected[1][..., :channels],
+      expected[2],
+    )
+    for a, b in zip(got, expected, strict=True):
+      assert a.shape == b.shape
+      tolerance = 1e-5 * max(1.0, np.abs(b).max())
+      np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
 @needs_native
@@ -253,7 +279,7 @@ def both_ways(f, g, image, grid):
 
 @BOTH
 def test_forward_mode_and_second_order(implementation):
-  """Against a kernel of one's own, which has no rules but JAX's."""
+  """Against a user's kernel, which JAX differentiates by itself."""
   image, grid = random_image(3, 4, 2), smooth_grid((3, 4), (4,), False)
   tent = stn.Kernel(radius=1, fn=lambda distance: 1 - distance)
   options = {"padding_mode": "border"}
@@ -365,7 +391,7 @@ def test_shard_map_of_an_image_that_all_devices_share():
     {"method": "nearest"},
     {"padding_mode": "fill", "fill_value": 0.5},
     {"implementation": "xla"},
-    {"implementation": "plain"},
+    {"implementation": "gather"},
   ],
   ids=str,
 )
@@ -397,7 +423,7 @@ def test_an_exported_program_needs_no_library():
 
 
 @pytest.mark.parametrize("gradient", ["exact", "multiscale"])
-def test_plain_is_made_of_jax_s_own_operations(gradient):
+def test_gather_is_made_of_jax_s_own_operations(gradient):
   """Tools that read the jaxpr, as jax2onnx, know no others."""
   image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
 
@@ -405,7 +431,7 @@ def test_plain_is_made_of_jax_s_own_operations(gradient):
     f = sampler(implementation, gradient=gradient)
     return set(re.findall(r"stn_\w+", str(jax.make_jaxpr(f)(image, grid))))
 
-  assert not primitives("plain")
+  assert not primitives("gather")
   assert primitives(None) == {"stn_linear_sample"}
 
 
@@ -426,6 +452,35 @@ def test_another_slope_keeps_the_native_values():
 # Whether it is there.
 
 
+@pytest.mark.skipif(
+  importlib.util.find_spec("stn_native") is None
+  or os.environ.get("STN_NATIVE") == "0",
+  reason="stn_native is not installed, or turned off",
+)
+def test_where_it_is_installed_the_default_on_a_cpu_is_cpp():
+  """Whatever else says that it is not: a renamed part of JAX must not do so."""
+  images = random_image(3, 4, 5, 2)
+  grids = smooth_grid((4, 5), (3, 6), False)
+  gradients = jax.grad(lambda *args: stn.grid_sample(*args).sum(), (0, 1))
+
+  def lowered(f):
+    return jax.jit(f).lower(images, grids).as_text()
+
+  assert "stn_native_sample" in lowered(jax.vmap(stn.grid_sample))
+  for name in ("stn_native_pull", "stn_native_scatter"):
+    assert name in lowered(jax.vmap(gradients))
+  mesh = jax.make_mesh(
+    (1,),
+    ("data",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices()[:1],
+  )
+  mapped = jax.shard_map(
+    jax.vmap(gradients), mesh=mesh, in_specs=P("data"), out_specs=P("data")
+  )
+  assert "stn_native_scatter" in lowered(mapped)
+
+
 def fake_package(monkeypatch, **members):
   members = {"HANDLERS": ("h",), "load": object, **members}
   package = types.SimpleNamespace(**members)
@@ -438,7 +493,9 @@ def fake_package(monkeypatch, **members):
   return registered
 
 
-why_not = native.why_not.__wrapped__  # not the answer it gave before
+reason_unavailable = (
+  native.reason_unavailable.__wrapped__
+)  # not the answer it gave before
 
 
 @pytest.mark.parametrize("newer", [(0, 1), (1, 0), (-1, 0)])
@@ -446,7 +503,7 @@ def test_a_library_for_another_ffi_is_never_registered(monkeypatch, newer):
   major, minor = native._ffi_version()
   version = major + newer[0], minor + newer[1]
   registered = fake_package(monkeypatch, ffi_version=lambda: version)
-  assert f"built for XLA FFI {version[0]}.{version[1]}" in why_not()
+  assert f"built for XLA FFI {version[0]}.{version[1]}" in reason_unavailable()
   assert not registered
 
 
@@ -461,20 +518,20 @@ def test_a_library_that_does_not_load(monkeypatch):
     raise OSError("wrong ELF class")
 
   assert not fake_package(monkeypatch, load=load)
-  assert "cannot be loaded: wrong ELF class" in why_not()
+  assert "cannot be loaded: wrong ELF class" in reason_unavailable()
 
 
 def test_no_package(monkeypatch):
   monkeypatch.delenv("STN_NATIVE", raising=False)
   monkeypatch.setitem(sys.modules, "stn_native", None)
-  assert "not installed" in why_not()
+  assert "not installed" in reason_unavailable()
 
 
 def test_the_switch(monkeypatch, own_errors):
   monkeypatch.setenv("STN_NATIVE", "0")
-  assert why_not() == "STN_NATIVE=0 is set"
-  monkeypatch.setattr(native, "why_not", why_not)
-  others = {name: None for name in ("dense", "plain", "xla")}
+  assert reason_unavailable() == "STN_NATIVE=0 is set"
+  monkeypatch.setattr(native, "reason_unavailable", reason_unavailable)
+  others = {name: None for name in ("gather", "matmul", "xla")}
   assert implementations() == others | {"native": "STN_NATIVE=0 is set"}
   with pytest.raises(ValueError, match="`implementation` 'native' cannot be"):
     stn.grid_sample(

@@ -208,7 +208,7 @@ def test_multiscale_is_exact_inside(x64):
   assert np.abs(ours[~inside]).min() > 0
 
 
-def test_a_rule_of_one_s_own():
+def test_a_user_s_rule():
   """Twice the exact slope."""
 
   def doubled(sample, image, pixels):

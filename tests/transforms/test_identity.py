@@ -1,4 +1,4 @@
-"""Identity theta, same size, zeros padding: the very image."""
+"""Identity theta, same size, zeros padding: the image itself."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from cases import random_image
 
 import stn
 
-# Every size on every axis, beside another one.
+# Every size on every axis, next to another one.
 SIZES = (1, 2, 3, 7, 28, 42, 224)
 SHAPES = {
   1: [(n,) for n in SIZES],
@@ -36,14 +36,14 @@ def regular_points(ndim, align_corners):
   return np.concatenate(grids)
 
 
-# Bit by bit, in two halves: a family gives the regular grid, whatever the size,
-# and the regular grid gives the image, whatever the kernel. Then both in one
-# program, where the compiler is free to fuse them.
+# Bit for bit, in two halves: a family gives the regular grid at any size, and
+# the regular grid gives the image by any kernel. Then both in one program,
+# where the compiler is free to fuse them.
 
 
 @pytest.mark.optimised
 @EACH
-def test_the_points_are_the_same_bit_by_bit(name, ndim):
+def test_the_points_are_the_same_bit_for_bit(name, ndim):
   """Those of grids of every size, and some outside of the image."""
   rng = np.random.default_rng(ndim)
   outside = rng.uniform(-3, 3, (50, ndim)).astype(np.float32)

@@ -22,13 +22,13 @@ def compare(spatial, **options):
   align_corners = options.get("align_corners", False)
   grid = smooth_grid(spatial, (4, 5), align_corners)
   ct = random_image(4, 5, 3, seed=1)
-  dense, plain = (
+  matmul, gather = (
     jax.jit(
       functools.partial(value_and_gradients, implementation=name, **options)
     )(image, grid, ct)
-    for name in ("dense", "plain")
+    for name in ("matmul", "gather")
   )
-  for ours, theirs in zip(dense, plain, strict=True):
+  for ours, theirs in zip(matmul, gather, strict=True):
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
@@ -52,7 +52,7 @@ def test_every_number_of_axes(spatial):
 def test_a_nan_coordinate_gives_nan_and_far_ones_are_outside():
   grid = jnp.array([[jnp.nan, 0.0], [jnp.inf, 0.0], [0.0, -1e30]])
   image = jnp.ones((4, 5, 2))
-  warped = stn.grid_sample(image, grid, implementation="dense")
+  warped = stn.grid_sample(image, grid, implementation="matmul")
   assert np.isnan(warped[0]).all()
   np.testing.assert_array_equal(warped[1:], 0)
 
@@ -60,13 +60,13 @@ def test_a_nan_coordinate_gives_nan_and_far_ones_are_outside():
 def test_many_grids_on_many_images():
   images = random_image(3, 4, 5, 2)
   grids = smooth_grid((4, 5), (3, 6), False)
-  dense, plain = (
+  matmul, gather = (
     jax.vmap(functools.partial(stn.grid_sample, implementation=name))(
       images, grids
     )
-    for name in ("dense", "plain")
+    for name in ("matmul", "gather")
   )
-  np.testing.assert_allclose(dense, plain, atol=1e-5)
+  np.testing.assert_allclose(matmul, gather, atol=1e-5)
 
 
 def lowered(implementation, platform):
@@ -79,7 +79,7 @@ def lowered(implementation, platform):
 
 def test_no_gather_and_no_scatter_for_a_tpu():
   assert "scatter" in lowered("xla", "tpu")
-  text = lowered("dense", "tpu")
+  text = lowered("matmul", "tpu")
   assert "dot_general" in text
   assert "gather" not in text
   assert "scatter" not in text

@@ -1,8 +1,9 @@
 """The sampler as matrix products: no gather, and no scatter in its gradients.
 
-Every pixel is weighed for every sample, most of them by 0. That is much more
-arithmetic than a gather: it pays on small feature maps where a matrix unit does
-it (TPUs), and it is deterministic on GPUs, where a scatter may not be.
+Every pixel is weighed for every sample, most of them by 0. That is far more
+arithmetic than a gather needs: it pays off on small feature maps where a matrix
+unit does it (TPUs), and it is deterministic on GPUs, where a scatter need not
+be.
 """
 
 import functools
@@ -13,9 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from stn._checks import full_dtype
-from stn.sampling import xla
-from stn.sampling.kernels import Kernel
-from stn.sampling.paddings import Padding
+from stn.sampling.gather import Tap, find_taps
+from stn.sampling.interpolation import Interpolation
 
 
 def _sum(terms: list[jax.Array]) -> jax.Array:
@@ -27,26 +27,18 @@ def _product(factors: list[jax.Array]) -> jax.Array:
 
 
 def sample(
-  image: jax.Array,
-  pixels: Sequence[jax.Array],
-  kernel: Kernel,
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  image: jax.Array, pixels: Sequence[jax.Array], interpolation: Interpolation
 ) -> jax.Array:
   """Samples an image at pixel coordinates (paper, eq. 3).
 
-  The paper's sum over all pixels, as it stands: an infinite or NaN pixel
-  spoils every sample. Memory is that of (*output, size) for every axis and of
+  The paper's sum over all pixels as written, so an infinite or NaN pixel
+  reaches every sample. Memory is that of (*output, size) for every axis and of
   (*output, *spatial[:-1], C).
 
   Args:
-    image: see `xla.sample`, and the other arguments too.
-    pixels: see there.
-    kernel: see there.
-    padding: see there.
-    align_corners: see there.
-    fill: see there.
+    image: (*spatial, C), of a floating dtype.
+    pixels: d arrays (*output), as in `gather.sample`.
+    interpolation: kernel, padding and fill value.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
@@ -55,23 +47,23 @@ def sample(
   shape, channels = pixels[0].shape, image.shape[-1]
   weights, totals = [], []
   for pixel, size in zip(pixels, image.shape, strict=False):
-    taps = xla.find_taps(pixel.ravel(), size, kernel, padding, align_corners)
+    taps = find_taps(pixel.ravel(), size, interpolation)
     totals.append(_sum([tap.weight for tap in taps]).astype(dtype))
     weights.append(_sum([_weigh(tap, size) for tap in taps]).astype(dtype))
 
-  # Along the last axis by a product of matrices, (P, W) by (W, ...), then
-  # along the others point by point: (P, H, ..., C) to (P, ..., C).
+  # Along the last axis a matrix product, (P, W) by (W, ...); then along the
+  # others a weighted sum for each point: (P, H, ..., C) to (P, ..., C).
   rows = jnp.moveaxis(image, -2, 0).astype(dtype)
   values = jnp.tensordot(weights[-1], rows, 1, precision="highest")
   for weight in weights[:-1]:
     lead = (*weight.shape, *(1,) * (values.ndim - 2))
     values = (weight.reshape(lead) * values).sum(axis=1)
   outside = _product(totals) - _product([w.sum(axis=1) for w in weights])
-  values += outside[:, None] * fill.astype(dtype)[None]
+  values += outside[:, None] * interpolation.fill.astype(dtype)[None]
   return values.reshape(*shape, channels)
 
 
-def _weigh(tap: xla.Tap, size: int) -> jax.Array:
+def _weigh(tap: Tap, size: int) -> jax.Array:
   """One tap's weight for each pixel of its axis: (P, size)."""
   weight = tap.weight
   if tap.inside is not None:

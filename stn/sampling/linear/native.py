@@ -1,8 +1,8 @@
 """The C++ sampler for CPUs, when the package stn_native is there.
 
 It is an optional distribution (the folder native/) with a shared library of
-XLA FFI handlers; `linear.py` says what they compute. Where it is missing, or
-does not support a case, XLA runs the same operation.
+XLA FFI handlers, which compute what `xla.py` defines. Where it is missing, or
+does not support a case, XLA runs the definition.
 """
 
 import functools
@@ -20,9 +20,11 @@ import numpy as np
 
 from stn.grids import pixel_rule
 from stn.sampling import paddings
+from stn.sampling.linear.batching import Layout, Options, unbatched
+from stn.sampling.paddings import Padding
 
 # What the library calls its paddings: (function, align_corners) -> number.
-_PADDINGS = {
+_PADDINGS: dict[tuple[Padding, bool], int] = {
   (paddings.zeros, False): 0,
   (paddings.zeros, True): 0,
   (paddings.border, False): 1,
@@ -33,9 +35,13 @@ _PADDINGS = {
   (paddings.wrap, True): 4,
 }
 
-# The operations that the library has. Each beat XLA's own in every work that
-# benchmarks/bench_sampling.py measures (docs/speed.md).
-_OPERATIONS = ("sample", "pull", "scatter")
+# The operations that the library has, and its names for them. Each beats XLA's
+# own in every workload of benchmarks/bench_sampling.py (docs/speed.md).
+HANDLERS = {
+  "sample": "stn_native_sample",
+  "grid_vjp": "stn_native_pull",
+  "image_vjp": "stn_native_scatter",
+}
 
 
 def _ffi_version() -> tuple[int, int]:
@@ -51,11 +57,11 @@ def _ffi_version() -> tuple[int, int]:
 
 
 @functools.cache
-def why_not() -> str | None:
+def reason_unavailable() -> str | None:
   """Registers the library, once; returns why it cannot be used, or None.
 
-  Its version is looked at first: a handler built for a newer FFI than the
-  running one ends the process, and no `except` helps.
+  Its version is checked first: a handler built for a newer FFI than the running
+  one ends the process, and no `except` can prevent that.
   """
   if os.environ.get("STN_NATIVE", "1") == "0":
     return "STN_NATIVE=0 is set"
@@ -82,7 +88,42 @@ def why_not() -> str | None:
   return None
 
 
-def _supports(options: Any, avals: Sequence[Any]) -> bool:
+def find_call(
+  operation: Any, ctx: Any, options: Options
+) -> Callable[..., jax.Array] | None:
+  """What `Operation.over_batch` is to run on a CPU; None is the definition."""
+  if options.implementation == "xla" or operation.name not in HANDLERS:
+    return None
+  if reason_unavailable() or not _is_on_one_device(ctx):
+    return None
+  if options.implementation is None and _is_exported(ctx):
+    return None
+  if not _supports(options, ctx.avals_in):
+    return None
+  (out,) = ctx.avals_out
+  avals = dict(zip(operation.inputs, ctx.avals_in, strict=True))
+  image = avals.get("image", out)
+  *spatial, channels = unbatched(image.shape, "image", options)
+  if math.prod(spatial) * channels >= 2**31:
+    return None
+  example = unbatched(out.shape, operation.output, options)
+
+  def call(layout: Layout, *args: jax.Array) -> jax.Array:
+    shape = (*layout.shape(operation.output), *example)
+    foreign = jax.ffi.ffi_call(
+      HANDLERS[operation.name], jax.ShapeDtypeStruct(shape, out.dtype)
+    )
+    return foreign(
+      *match_varying_axes(*args),
+      padding=np.int64(_PADDINGS[options.padding, options.align_corners]),
+      shared=layout.shared and bool(layout.batch),
+      **_pixel_rules(options, spatial),
+    )
+
+  return call
+
+
+def _supports(options: Options, avals: Sequence[Any]) -> bool:
   """Whether the library has this case."""
   values, grid = avals[0], avals[-1]
   dims = [n for aval in avals for n in aval.shape]
@@ -94,23 +135,17 @@ def _supports(options: Any, avals: Sequence[Any]) -> bool:
   )
 
 
-def choose(
-  name: str, ctx: Any, *, options: Any, **static: Any
-) -> Callable[..., Any] | None:
-  """What to lower an operation of `linear.py` to on a CPU; None is XLA."""
-  if options.implementation == "xla" or name not in _OPERATIONS or why_not():
-    return None
-  if not _supports(options, ctx.avals_in) or not _is_on_one_device(ctx):
-    return None
-  if options.implementation is None and _is_exported(ctx):
-    return None
-  shape = ctx.avals_in[0].shape
-  spatial = static.get("spatial")
-  if spatial is None:
-    spatial = shape[options.batch : options.batch + options.axes]
-  if math.prod(spatial) * shape[-1] >= 2**31:
-    return None
-  return functools.partial(_call, name, ctx.avals_out[0], options, spatial)
+def _pixel_rules(
+  options: Options, spatial: Sequence[int]
+) -> dict[str, np.ndarray]:
+  """How the library converts coordinates to pixels, along each axis."""
+  rules = [(1.0, 0.0, -1.0)] * len(spatial)  # a pixel is a pixel
+  if options.normalised:
+    rules = [
+      pixel_rule(size, align_corners=options.align_corners) for size in spatial
+    ]
+  names = "scale", "offset", "tolerance"
+  return dict(zip(names, np.asarray(rules, np.float32).T, strict=True))
 
 
 def _is_exported(ctx: Any) -> bool:
@@ -121,9 +156,9 @@ def _is_exported(ctx: Any) -> bool:
 def _is_on_one_device(ctx: Any) -> bool:
   """Whether each device runs this program by itself, on its own data.
 
-  Elsewhere XLA splits it, and gathers the arguments of a foreign call on every
-  device: there it runs the operation itself. Within `jax.shard_map` nothing is
-  left to split.
+  Otherwise XLA partitions the program, and would gather the arguments of a
+  foreign call on every device: there it runs the definition. Within
+  `jax.shard_map` nothing is left to partition.
   """
   where = ctx.module_context.axis_context
   manual = getattr(where, "manual_axes", None)
@@ -132,8 +167,8 @@ def _is_on_one_device(ctx: Any) -> bool:
   return getattr(where, "num_devices", None) == 1
 
 
-def vary_alike(*args: jax.Array) -> list[jax.Array]:
-  """Within `shard_map`, lets all vary over the mesh axes that any does."""
+def match_varying_axes(*args: jax.Array) -> list[jax.Array]:
+  """Within `shard_map`, makes all vary over the mesh axes of any of them."""
   axes = [_varying(arg) for arg in args]
   together = frozenset[Any]().union(*axes)
   return [
@@ -148,23 +183,3 @@ def _varying(arg: jax.Array) -> frozenset[Any]:
   aval: Any = jax.typeof(arg)  # the attribute changed its name in jax 0.10.2
   manual = getattr(aval, "manual_axis_type", None)
   return manual.varying if manual else getattr(aval, "vma", frozenset())
-
-
-def _call(name, out, options, spatial, *args):
-  rules = [(1.0, 0.0, -1.0)] * options.axes  # a pixel is a pixel
-  if options.normalised:
-    rules = [
-      pixel_rule(size, align_corners=options.align_corners) for size in spatial
-    ]
-  scale, offset, tolerance = np.asarray(rules, np.float32).T
-  call = jax.ffi.ffi_call(
-    f"stn_native_{name}", jax.ShapeDtypeStruct(out.shape, out.dtype)
-  )
-  return call(
-    *vary_alike(*args),
-    padding=np.int64(_PADDINGS[options.padding, options.align_corners]),
-    shared=options.shared and options.batch > 0,
-    scale=scale,
-    offset=offset,
-    tolerance=tolerance,
-  )

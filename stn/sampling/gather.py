@@ -1,4 +1,4 @@
-"""The sampler in plain JAX: one gather for every pixel of the support."""
+"""The sampler in plain JAX: one gather for each pixel of the support."""
 
 import functools
 import itertools
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stn._checks import full_dtype
-from stn.sampling.kernels import Kernel
-from stn.sampling.paddings import Padding, Size
+from stn.sampling.interpolation import Interpolation
+from stn.sampling.paddings import Size
 
-# Coordinates beyond this are outside every image: it bounds the arithmetic of
-# infinite and huge ones. A power of two, exact in float32.
+# Coordinates are clipped to this, which is outside every image, so that
+# infinite and huge ones stay harmless. A power of two, exact in float32.
 FAR = 2.0**30
 
 
@@ -25,17 +25,14 @@ class Tap(NamedTuple):
 
   index: jax.Array  # int32, inside the image
   weight: jax.Array
-  inside: jax.Array | None  # False where there is no image; None: nowhere
+  inside: jax.Array | None  # False where there is no image; None: all inside
 
 
 def find_taps(
-  pixel: jax.Array,
-  size: Size,
-  kernel: Kernel,
-  padding: Padding,
-  align_corners: bool,
+  pixel: jax.Array, size: Size, interpolation: Interpolation
 ) -> list[Tap]:
-  """The pixels along one axis that take part in each sample."""
+  """The pixels along one axis that each sample is computed from."""
+  kernel = interpolation.kernel
   pixel = jnp.clip(pixel, -FAR, FAR)
   count = round(2 * kernel.radius)
   first = -((count - 1) // 2)
@@ -47,8 +44,8 @@ def find_taps(
     distance = fraction - offset if offset <= 0 else offset - fraction
     if offset == 0 and count % 2:  # the nearest pixel may be on either side
       distance = jnp.where(fraction < 0, -fraction, fraction)
-    index, inside = padding(base + offset, size, align_corners)
-    # NaN has no integer: its weight is NaN, so any pixel will do.
+    index, inside = interpolation.resolve(base + offset, size)
+    # NaN converts to no index; its weight is NaN, so any pixel will do.
     index = jnp.where(jnp.isnan(index), 0, index).astype(jnp.int32)
     taps.append(Tap(index, kernel.fn(distance), inside))
   if kernel.normalise:
@@ -57,14 +54,14 @@ def find_taps(
   return taps
 
 
-def meet(
+def flat_index(
   taps: Sequence[Tap], sizes: Sequence[int | jax.Array]
 ) -> tuple[jax.Array, jax.Array | None]:
-  """The pixel at which one tap of each axis meet.
+  """The pixel that one tap along each axis selects.
 
   Args:
-    taps: one of each axis, in the image's order.
-    sizes: pixels along each, int32 where they are arrays.
+    taps: one for each axis, in the image's order.
+    sizes: pixels along each axis, int32 where they are arrays.
 
   Returns:
     Its index in the flat image, and whether it is inside, as in `Tap`.
@@ -77,12 +74,7 @@ def meet(
 
 
 def sample(
-  image: jax.Array,
-  pixels: Sequence[jax.Array],
-  kernel: Kernel,
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  image: jax.Array, pixels: Sequence[jax.Array], interpolation: Interpolation
 ) -> jax.Array:
   """Samples an image at pixel coordinates (paper, eq. 3).
 
@@ -93,56 +85,45 @@ def sample(
   Args:
     image: (*spatial, C), of a floating dtype.
     pixels: d arrays (*output), one for each spatial axis in the image's order,
-      float32 or float64.
-    kernel: the interpolation.
-    padding: what lies outside.
-    align_corners: where `padding` reflects.
-    fill: (C,), the value where `padding` says that there is no image.
+      float32 or float64; 0 is the centre of the first pixel.
+    interpolation: kernel, padding and fill value.
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
   """
   *spatial, channels = image.shape
   flat = image.reshape(math.prod(spatial), channels)
-  return sample_flat(
-    flat, spatial, pixels, kernel, padding, align_corners, fill
-  )
+  return sample_flat(flat, spatial, pixels, interpolation)
 
 
 def sample_flat(
   flat: jax.Array,
   spatial: Sequence[Size],
   pixels: Sequence[jax.Array],
-  kernel: Kernel,
-  padding: Padding,
-  align_corners: bool,
-  fill: jax.Array,
+  interpolation: Interpolation,
   start: int | jax.Array = 0,
 ) -> jax.Array:
   """Samples an image that is part of a list of pixels.
 
   Args:
     flat: pixels (P, C), row by row.
-    spatial: the size of the image, ints, or for an image that differs from
+    spatial: the size of the image: ints, or for an image that differs from
       sample to sample arrays (*output) in the dtype of the pixels.
-    pixels: see `sample`, and the other arguments too.
-    kernel: see there.
-    padding: see there.
-    align_corners: see there.
-    fill: see there.
+    pixels: d arrays (*output), as in `sample`.
+    interpolation: kernel, padding and fill value.
     start: where in `flat` the image begins, an int or int32 (*output).
 
   Returns:
     (*output, C) in float64 if image or pixels are, otherwise float32.
   """
   dtype = full_dtype(flat, *pixels)
-  fill = fill.astype(dtype)
+  fill = interpolation.fill.astype(dtype)
   sizes = [
     size.astype(jnp.int32) if isinstance(size, jax.Array) else size
     for size in spatial
   ]
   *outer_axes, inner = [
-    find_taps(pixel, size, kernel, padding, align_corners)
+    find_taps(pixel, size, interpolation)
     for pixel, size in zip(pixels, spatial, strict=True)
   ]
 
@@ -151,7 +132,7 @@ def sample_flat(
     total = jnp.zeros((), dtype)
     for tap in inner:
       taps = (*outer, tap)
-      index, inside = meet(taps, sizes)
+      index, inside = flat_index(taps, sizes)
       value = flat.at[start + index].get(mode="promise_in_bounds").astype(dtype)
       if inside is not None:
         value = jnp.where(
@@ -162,7 +143,7 @@ def sample_flat(
       total *= tap.weight[..., None].astype(dtype)
     return total
 
-  if kernel.radius <= 1 or not outer_axes:
+  if interpolation.kernel.radius <= 1 or not outer_axes:
     rows = map(row, itertools.product(*outer_axes))
     return functools.reduce(operator.add, rows)
   return _sum_rows(row, outer_axes)
@@ -171,22 +152,22 @@ def sample_flat(
 def _sum_rows(
   row: Callable[[Sequence[Tap]], jax.Array], axes: Sequence[Sequence[Tap]]
 ) -> jax.Array:
-  """Sums `row` over every choice of one tap an axis, in a loop.
+  """Sums `row` over every choice of one tap per axis, in a loop.
 
-  Written out, a kernel of 6 taps an axis takes XLA minutes to compile in 3D.
+  Unrolled, a kernel of 6 taps per axis takes XLA minutes to compile in 3D.
   """
   stacked = [
     jax.tree.map(lambda *taps: jnp.stack(taps), *axis) for axis in axes
   ]
   choices = np.indices([len(axis) for axis in axes]).reshape(len(axes), -1).T
 
-  def choose(choice: jax.Array | np.ndarray) -> list[Tap]:
+  def select_taps(choice: jax.Array | np.ndarray) -> list[Tap]:
     return [
       jax.tree.map(lambda tap, i=i: tap[i], axis)
       for i, axis in zip(choice, stacked, strict=True)
     ]
 
-  return sum_in_a_loop(lambda choice: row(choose(choice)), choices)
+  return sum_in_a_loop(lambda choice: row(select_taps(choice)), choices)
 
 
 def sum_in_a_loop(
@@ -194,14 +175,14 @@ def sum_in_a_loop(
 ) -> jax.Array:
   """The sum of `term(choice)` over the first axis of `choices`.
 
-  One term after the other, and again in the backward pass: the memory is that
-  of one term.
+  Terms are computed one after another, in the backward pass too, so the memory
+  is that of one term.
   """
   term = jax.checkpoint(term)
 
   def add(total, choice):
     return total + term(choice), None
 
-  # The first term is the start, so that it is sharded as the others are.
+  # The first term starts the sum, so that the carry is sharded as the terms.
   total, _ = jax.lax.scan(add, term(choices[0]), choices[1:])
   return total
