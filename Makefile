@@ -12,7 +12,7 @@ help:
 	@echo "make quickstart  train an ST-CNN and a CNN on rotated digits"
 	@echo "make test        run the tests"
 	@echo "make test-slow   run the tests that take minutes"
-	@echo "make bench       time sampler and training, beside those of others"
+	@echo "make bench       time sampler and training against other libraries"
 	@echo "make lint        check style and types"
 
 $(BIN)/python:

@@ -11,7 +11,6 @@ cache of compiled programs; tracing is part of both.
 """
 
 import argparse
-import contextlib
 import math
 import tempfile
 import time
@@ -26,9 +25,9 @@ from timing import THREADS, measure, put_in_page, write_report
 from torch import nn
 
 from configs import common
-from stn import data
-from stn.data import sources
-from stn.training import experiment as experiment_lib
+from stn.data.sources import ArraySource
+from stn.data.splits import SOURCES
+from stn.training.experiment import Experiment
 
 # Workload -> model, (H, W, C), classes, distortion and the size it starts from.
 WORKLOADS = {
@@ -106,8 +105,8 @@ def copy_params(net: TorchCNN, params: dict) -> None:
     copy_layer(ours.dense, found["Dense_0"], 20)
     copy_layer(ours.head, transformer["localisation_head"])
   for i, conv in enumerate(net.convs):
-    copy_layer(conv, params[f"Conv_{i}"])
-  copy_layer(net.head, params["head"], 64)
+    copy_layer(conv, params[f"convolutions_{i}"])
+  copy_layer(net.head, params["head"]["dense"], 64)
 
 
 def torch_step(
@@ -137,23 +136,21 @@ def torch_step(
   return run, logits
 
 
-@contextlib.contextmanager
-def random_data(shape: tuple[int, ...], classes: int, number: int):
-  """A data set "random", while it lasts."""
+def random_data(
+  shape: tuple[int, ...], classes: int, number: int
+) -> ArraySource:
+  """Images and labels that mean nothing."""
   rng = np.random.default_rng(0)
-  dataset = sources.Dataset(
-    rng.integers(0, 256, (number, *shape), np.uint8),
-    rng.integers(0, classes, number, np.int32),
-    classes,
-  )
-  sources.SOURCES["random"] = lambda: {"train": dataset, "test": dataset}
-  yield
-  del sources.SOURCES["random"]
+  arrays = {
+    "image": rng.integers(0, 256, (number, *shape), np.uint8),
+    "label": rng.integers(0, classes, number, np.int32),
+  }
+  return ArraySource(arrays, classes)
 
 
 def make_experiment(
   workload: str, shape: tuple[int, ...], batch_size: int, distortion: str
-) -> experiment_lib.Experiment:
+) -> Experiment:
   """What train.py would build, on one device."""
   model, _, classes, *_ = WORKLOADS[workload]
   config = common.get_base()
@@ -163,8 +160,14 @@ def make_experiment(
   config.model.name = model
   config.optim.update({"learning_rate": 1e-3, "schedule": "constant"})
   config.num_devices = 1
-  with random_data(shape, classes, batch_size):
-    return experiment_lib.build(config)
+  SOURCES["random"] = lambda split: random_data(shape, classes, batch_size)
+  return Experiment.build(config)
+
+
+def prepare_batch(experiment: Experiment, key: jax.Array, batch: dict) -> dict:
+  """What the step does before the network sees the images."""
+  keys = jax.random.split(key, len(batch["label"]))
+  return jax.vmap(experiment.prepare)(keys, batch)
 
 
 def our_step(
@@ -175,7 +178,7 @@ def our_step(
     workload, WORKLOADS[workload][1], batch_size, "none"
   )
   state, key = experiment.init_state(), experiment.train_key
-  params, batch = jax.device_get(state.params), experiment.train_batch(0, 1)
+  params, batch = jax.device_get(state.params), experiment.train_batch(0)
   seconds = []
   for _ in range(2):  # the second time from the persistent cache
     jax.clear_caches()
@@ -188,32 +191,32 @@ def our_step(
     state, _ = step(state, batch, key)
     jax.block_until_ready(state)
 
-  return run, jax.device_get(batch), params, [*seconds, experiment.apply]
+  def forward(params, batch):
+    batch = prepare_batch(experiment, key, batch)
+    inputs = experiment.task.inputs(batch)
+    return experiment.network.apply(params, {}, inputs, key, False)[0]
+
+  return run, batch, params, [*seconds, forward]
 
 
 def our_distortion(workload: str, batch_size: int) -> Callable[[], Any]:
-  """What the step does before the network sees the images."""
+  """The preparation of a batch, by itself."""
   _, shape, _, distortion, size = WORKLOADS[workload]
   shape = (size, size, shape[-1])
   experiment = make_experiment(workload, shape, batch_size, distortion)
-  images = experiment.train_batch(0, 1)["image"]
-
-  @jax.jit
-  def distort(key, images):
-    keys = jax.random.split(key, len(images))
-    return jax.vmap(experiment.distort)(keys, data.normalise(images))
-
-  return lambda: distort(experiment.train_key, images).block_until_ready()
+  batch, key = experiment.train_batch(0), experiment.train_key
+  prepare = jax.jit(lambda key, batch: prepare_batch(experiment, key, batch))
+  return lambda: jax.block_until_ready(prepare(key, batch))
 
 
 def measure_workload(
   workload: str, batch_size: int, rounds: int, compiled: bool
 ) -> dict[str, Any]:
   """One row."""
-  ours, batch, params, (cold, warm, apply) = our_step(workload, batch_size)
+  ours, batch, params, (cold, warm, forward) = our_step(workload, batch_size)
   runs = {"ours": ours, "distortion": our_distortion(workload, batch_size)}
   runs["torch"], expected = torch_step(workload, batch, params, compiled=False)
-  logits, _ = jax.jit(apply)(params, data.normalise(batch["image"]))
+  logits = jax.jit(forward)(params, batch)
   np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
   if compiled:
     try:

@@ -2,7 +2,7 @@
 
 Each line of results/*.jsonl is what one finished run wrote to its result.json,
 a row made by `make_row`. This groups them by what was trained, averages over
-seeds and puts the published figure beside ours.
+seeds and adds the published figure.
 
     python -m stn.results                      # the table of results/
     python -m stn.results --json               # the same, as a JSON list
@@ -259,7 +259,7 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     rows: from `summarise`.
 
   Returns:
-    A Markdown table. Published figures stand beside runs on full MNIST only.
+    A Markdown table. Only runs on full MNIST have a published figure.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]

@@ -180,7 +180,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_s_code_is_run():
-  """Here, in test_migrating.py, or test_export.py, which needs more."""
+  """Here, in test_migrating.py, test_export.py or test_pages.py."""
   with_code = {page for page, text in PAGES.items() if "```python" in text}
   assert with_code == {
     "conventions",
@@ -188,4 +188,7 @@ def test_every_page_s_code_is_run():
     "migrating",
     "sampling",
     "transforms",
+    "your_data",
+    "your_model",
+    "your_task",
   }

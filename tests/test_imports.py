@@ -60,7 +60,6 @@ CORE_NEEDS = {"jax", "jaxtyping", "numpy"}
 # package -> the only parts that may import it.
 ONLY_IN = {
   "flax": ("stn.models",),
-  "grain": ("stn.data",),
   "mlxtend": ("stn.data",),
   "optax": ("stn.training",),
   "orbax": ("stn.training",),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Shaped
 
-from stn._checks import check_choice
+from stn._checks import lookup
 from stn.data.scenes import Example, get_distortion
 
 # (key, example) -> example, of one example: pure, for jit and vmap.
@@ -131,8 +131,7 @@ def make_prepare(config: Any) -> Prepare:
     1.0
   """
   distort = get_distortion(config.distortion, **config.distortion_options)
-  check_choice("data.contrast", config.contrast, CONTRASTS)
-  contrast = CONTRASTS[config.contrast]
+  contrast = lookup("data.contrast", config.contrast, CONTRASTS)
 
   def prepare(key, example):
     example = {

@@ -216,7 +216,7 @@ def open_tfds(
     split: "train" or "test".
     data_dir: where the sets are; "" is tfds' own default: the environment's
       TFDS_DATA_DIR, else ~/tensorflow_datasets.
-    others: names to list beside those of tfds, if there is no such set.
+    others: names to list in addition to those of tfds, if there is no such set.
 
   Returns:
     The source, of all examples, as they are.

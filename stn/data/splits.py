@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stn._checks import check_choice, lookup
+from stn._checks import lookup
 from stn.data.compositions import compose
 from stn.data.records import (
   AUGMENTATIONS,
@@ -69,7 +69,7 @@ def _mnist_5k(split: str) -> ArraySource:
 
 
 # name -> (split) -> the official split "train" or "test".
-SOURCES: dict[str, Callable[[str], ArraySource]] = {"mnist_5k": _mnist_5k}
+SOURCES: dict[str, Callable[[str], Source]] = {"mnist_5k": _mnist_5k}
 
 
 def _official(config: Any, split: str) -> Source:
@@ -217,7 +217,7 @@ def _has_held(config: Any) -> bool:
 
 def _decoded(source: RecordSource, config: Any, split: str) -> Source:
   """Decoding as the config says: all of it now, or record by record."""
-  check_choice("data.augment", config.augment, AUGMENTATIONS)
+  augment = lookup("data.augment", config.augment, AUGMENTATIONS)
   size = tuple(config.image_size)
   source = dataclasses.replace(source, image_size=size)
   if config.in_memory:
@@ -229,4 +229,4 @@ def _decoded(source: RecordSource, config: Any, split: str) -> Source:
     return source.in_memory()
   if split != "train":
     return source
-  return dataclasses.replace(source, augment=AUGMENTATIONS[config.augment])
+  return dataclasses.replace(source, augment=augment)

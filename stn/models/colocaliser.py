@@ -27,11 +27,13 @@ def keep_inside(
     (s, tx, ty).
 
   Example:
-    >>> keep_inside(jnp.array([0., 99., -99.]), (0.25, 0.75))
+    >>> keep_inside(jnp.array([0., 1e9, -1e9]), (0.25, 0.75))
     Array([ 0.5,  0.5, -0.5], dtype=float32)
   """
-  s = scale[0] + (scale[1] - scale[0]) * jax.nn.sigmoid(theta[:1])
-  return jnp.concatenate([s, (1 - s) * jnp.tanh(theta[1:])])
+  low, high = scale
+  bounded = jax.nn.soft_sign(theta)  # its gradient decays slowly
+  s = (low + high) / 2 + (high - low) / 2 * bounded[:1]
+  return jnp.concatenate([s, (1 - s) * bounded[1:]])
 
 
 def attention_inside(scale: tuple[float, float]) -> Transform:
@@ -71,7 +73,7 @@ class Colocaliser(nn.Module):
 
   localisation: nn.Module
   crop_size: tuple[int, int] = (28, 28)
-  scale: tuple[float, float] = (0.2, 0.5)
+  scale: tuple[float, float] = (0.3, 0.7)
   padding_mode: str = "zeros"
   method: str = "linear"
   gradient: str = "exact"

@@ -56,23 +56,64 @@ def _iou(outputs, batch):
   return intersection_over_union(box_of_theta(outputs["theta"]), batch["box"])
 
 
+def standardise(
+  codes: Float[ArrayLike, "k n f"], weight: Float[ArrayLike, " n"]
+) -> Float[jax.Array, "k n f"]:
+  """Codes of mean 0 over a batch, whose mean square norm is 1.
+
+  Args:
+    codes: K codes of each example.
+    weight: of the examples; those of weight 0 have no influence.
+
+  Returns:
+    For each of the F numbers, the mean over all codes is subtracted and the
+    standard deviation divided by, then all by sqrt(F). Codes that are all the
+    same remain so.
+  """
+  codes = jnp.asarray(codes, jnp.float32)
+  weight = jnp.asarray(weight, jnp.float32)
+  weight = (weight / jnp.maximum(weight.sum(), 1) / len(codes))[:, None]
+  codes -= (weight * codes).sum(axis=(0, 1))
+  variance = (weight * codes**2).sum(axis=(0, 1))
+  return codes * jax.lax.rsqrt((variance + 1e-6) * codes.shape[-1])
+
+
+def _losses(
+  found: jax.Array, random: jax.Array, weight: jax.Array, margin: float
+) -> jax.Array:
+  found, random = standardise(jnp.stack([found, random]), weight)
+  squares = (found**2).sum(axis=1)
+  apart = (
+    squares[:, None]
+    + squares[None]
+    - 2 * jnp.matmul(found, found.T, precision="highest")
+  )
+  away = ((found - random) ** 2).sum(axis=1)
+  hinge = jax.nn.relu(apart - away[:, None] + margin)
+  others = weight * (1 - jnp.eye(len(found)))
+  return (hinge * others).sum(axis=1) / jnp.maximum(others.sum(axis=1), 1)
+
+
 def colocalisation(*, margin: float = 1.0) -> Task:
   r"""What is common to all images of a batch, none of them labelled.
 
   Outputs are "found" (N, F), the code of what the spatial transformer cut out,
   "random" (N, F), that of a random crop of the same image, and "theta" (N, 3)
   of an attention transform. What is cut out of two images must be closer than
-  either is to a random crop (the paper's eq. of section 4.4, a hinge), here
-  over all pairs of the batch:
+  either is to a random crop (the paper's section 4.4, a hinge), here over all
+  pairs of the batch:
 
   $$L_n = \sum_{m \ne n} \max(0, |e_n - e_m|^2 - |e_n - r_n|^2 + margin)$$
 
-  divided by the number of the other images. "error" is the share of images
-  whose box overlaps that of the field "box" with an intersection over union of
-  0.5 or less; "iou" its mean.
+  divided by the number of the other images. The codes e and r are standardised
+  over the batch, which the paper does not say: otherwise the encoder soon maps
+  every crop to the same code, where the loss is `margin` and its gradient zero.
+
+  "error" is the share of images whose box overlaps that of the field "box" with
+  an intersection over union of 0.5 or less; "iou" its mean.
 
   Args:
-    margin: of the hinge.
+    margin: of the hinge; independent codes have a squared distance of 2.
 
   Example:
     >>> colocalisation().separable
@@ -80,19 +121,9 @@ def colocalisation(*, margin: float = 1.0) -> Task:
   """
 
   def loss(outputs, batch):
-    del batch
-    found = outputs["found"].astype(jnp.float32)
-    random = outputs["random"].astype(jnp.float32)
-    squares = (found**2).sum(axis=1)
-    apart = (
-      squares[:, None]
-      + squares[None]
-      - 2 * (jnp.matmul(found, found.T, precision="highest"))
-    )
-    away = ((found - random) ** 2).sum(axis=1)
-    hinge = jax.nn.relu(apart - away[:, None] + margin)
-    others = 1 - jnp.eye(len(found))
-    return (hinge * others).sum(axis=1) / max(len(found) - 1, 1)
+    found, random = outputs["found"], outputs["random"]
+    weight = batch.get("mask", jnp.ones(len(found)))  # padding, in evaluation
+    return _losses(found, random, weight.astype(jnp.float32), margin)
 
   def answer(outputs, batch):
     overlaps = np.asarray(_iou(outputs, batch))

@@ -157,14 +157,17 @@ def test_the_box_of_an_attention_is_what_it_looks_at():
 def test_co_localisation_is_satisfied_by_equal_codes_far_from_random_ones():
   task = make_task("colocalisation", margin=1.0)
   found = jnp.ones((4, 5))
-  outputs = {"found": found, "random": found + 1.0}
+  outputs = {"found": found, "random": found + 0.1}
   np.testing.assert_allclose(task.loss(outputs, {}), 0, atol=1e-6)
-  outputs = {"found": found, "random": found}
+  outputs = {"found": found, "random": found}  # the encoder has collapsed
   np.testing.assert_allclose(task.loss(outputs, {}), 1, rtol=1e-6)
 
 
 def test_co_localisation_by_hand():
-  found, random = np.asarray(floats(4, 5)), np.asarray(floats(4, 5))
+  codes = np.random.default_rng(7).normal(2.0, 3.0, (2, 4, 5))
+  outputs = dict(zip(("found", "random"), jnp.asarray(codes), strict=True))
+  codes = (codes - codes.mean(axis=(0, 1))) / codes.std(axis=(0, 1)) / 5**0.5
+  found, random = codes
   expected = [
     np.mean(
       [
@@ -180,9 +183,18 @@ def test_co_localisation_by_hand():
     )
     for n in range(4)
   ]
-  outputs = {"found": jnp.asarray(found), "random": jnp.asarray(random)}
   got = make_task("colocalisation", margin=0.7).loss(outputs, {})
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_co_localisation_ignores_padding():
+  outputs = {name: floats(SIZE, 5) * 3 for name in ("found", "random")}
+  outputs["random"] += 1
+  task = make_task("colocalisation")
+  some = task.loss(jax.tree.map(lambda x: x[:4], outputs), {})
+  padded = task.loss(outputs, {"mask": jnp.arange(SIZE) < 4})
+  np.testing.assert_allclose(padded[:4], some, rtol=1e-5)
+  assert (task.loss(outputs, {})[:4] != some).any()
 
 
 @pytest.mark.parametrize(
