@@ -42,6 +42,6 @@ def get_config(arg: str = ""):
   config.optim.localisation_lr = 1.0
   config.eval_every = 250
   common.set_recipe(config, args["recipe"])
-  config.num_steps = 2000
+  config.num_steps = 1000
   config.num_epochs = 0.0
   return config.lock()

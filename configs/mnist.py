@@ -93,5 +93,7 @@ def get_config(arg: str = ""):
     config.model.output_size = (28, 28)
     if model == "st_cnn_bn":  # at most 150,000 parameters
       config.model.localisation_options.update({"features": (12, 12)})
+  if args["data"] == "mnist_5k":  # a short training
+    config.optim.localisation_lr = 1.0
   common.set_recipe(config, args["recipe"])
   return config.lock()

@@ -32,7 +32,7 @@ class CNN(nn.Module):
   dtype: DTypeLike | None = None
 
   def setup(self):
-    """Makes the layers, which `trunk` and `layers` share."""
+    """Makes the layers, which `trunk` shares."""
     self.convolutions = [
       valid_conv(filters, k, self.dtype)
       for filters, k in zip(self.features, self.kernel_sizes, strict=True)
@@ -45,16 +45,11 @@ class CNN(nn.Module):
     """The first layer, which a localisation network may share."""
     return max_pool_2x2(nn.relu(self.convolutions[0](x)))
 
-  def layers(self, x: Float[jax.Array, "n h w c"]) -> list[jax.Array]:
-    """What each convolution gives, pooled."""
-    outputs = [self.trunk(x)]
-    for convolve in self.convolutions[1:]:
-      outputs.append(max_pool_2x2(nn.relu(convolve(outputs[-1]))))
-    return outputs
-
   def __call__(
     self, x: Float[jax.Array, "n h w c"], train: bool = False
   ) -> Float[jax.Array, " n *head"]:
     """(N, H, W, C) -> (N, *head)."""
-    x = self.layers(x)[-1]
+    x = self.trunk(x)
+    for convolve in self.convolutions[1:]:
+      x = max_pool_2x2(nn.relu(convolve(x)))
     return self.last(x.reshape(x.shape[0], -1), train)

@@ -54,10 +54,11 @@ def attention_inside(scale: tuple[float, float]) -> Transform:
 class Colocaliser(nn.Module):
   """A spatial transformer cuts a crop out; an encoder tells crops apart.
 
-  The encoder gives the layers of the paper's CNN, one after the other. It sees
-  the transformer's crop and one of the same scale at a random place of the same
-  image, from which it is to be told: see `stn.tasks.colocalisation`. Were the
-  scale another one, it alone would tell them apart, wherever they are.
+  The encoder sees the transformer's crop and one of the same scale at a random
+  place of the same image, from which it is to be told: see
+  `stn.tasks.colocalisation`. Were the scale another one, it alone would tell
+  them apart, wherever they are. It is the paper's CNN; the code is its last
+  layer, where the paper takes all three.
 
   Attributes:
     localisation: see `SpatialTransformer`.
@@ -73,7 +74,7 @@ class Colocaliser(nn.Module):
 
   localisation: nn.Module
   crop_size: tuple[int, int] = (28, 28)
-  scale: tuple[float, float] = (0.3, 0.7)
+  scale: tuple[float, float] = (0.3, 0.4)
   padding_mode: str = "zeros"
   method: str = "linear"
   gradient: str = "exact"
@@ -93,24 +94,22 @@ class Colocaliser(nn.Module):
     )
     self.encoder = CNN((self.encoding,), self.features, self.kernel_sizes)
 
-  def encode(self, crop: Float[jax.Array, "n h w c"]) -> jax.Array:
-    """The layers of the encoder, each of unit mean square, side by side."""
-    *first, last = self.encoder.layers(crop)
-    logits = self.encoder.last(last.reshape(len(crop), -1))
-    layers = [*first, last, logits]
-    return jnp.concatenate(
-      [layer.reshape(len(crop), -1) / layer[0].size ** 0.5 for layer in layers],
-      axis=1,
-    )
-
   def random_crop(
-    self, x: Float[jax.Array, "n h w c"], scale: Float[jax.Array, "n 1"]
+    self, x: Float[jax.Array, "n h w c"], theta: Float[jax.Array, "n 3"]
   ) -> jax.Array:
-    """A crop of a scale at a random place of each image."""
-    key = self.make_rng("sample")
-    place = jax.random.uniform(key, (len(x), 2), minval=-1.0)
-    scale = jax.lax.stop_gradient(scale)
-    theta = jnp.concatenate([scale, place * (1 - scale)], axis=1)
+    """A crop of each image, whole pixels away from another at random.
+
+    Args:
+      x: the images.
+      theta: of the other crop, whose scale it has. Whole pixels away, the two
+        are interpolated alike: the encoder would tell them apart by it.
+    """
+    theta = jax.lax.stop_gradient(theta)
+    scale, place = theta[:, :1], theta[:, 1:]
+    pixel = 2 / jnp.array(x.shape[2:0:-1])
+    draw = jax.random.uniform(self.make_rng("sample"), place.shape, minval=-1.0)
+    away = jnp.round((draw * (1 - scale) - place) / pixel) * pixel
+    theta = jnp.concatenate([scale, place + away], axis=1)
 
     def crop(image, theta):
       return spatial_transform(
@@ -127,7 +126,7 @@ class Colocaliser(nn.Module):
     crop, warp = self.transformer(x)
     theta = jax.vmap(lambda t: keep_inside(t, self.scale))(warp.theta[:, 0])
     return {
-      "found": self.encode(crop),
-      "random": self.encode(self.random_crop(x, theta[:, :1])),
+      "found": self.encoder(crop),
+      "random": self.encoder(self.random_crop(x, theta)),
       "theta": theta,
     }

@@ -220,6 +220,19 @@ def test_a_random_crop_is_drawn_by_the_key():
   assert (one["random"] != other["random"]).any()
 
 
+def test_a_random_crop_is_whole_pixels_away_from_the_other():
+  module = create_model("colocaliser", (), output_size=(9, 9))
+  column = jnp.broadcast_to(jnp.arange(84.0)[:, None], (20, 84, 84, 1))
+  theta = jnp.tile(jnp.array([0.3, 0.213, -0.4]), (20, 1))
+  variables = {"params": {}}
+  crops = module.apply(
+    variables, column, theta, rngs={"sample": KEY}, method="random_crop"
+  )
+  centres = crops[:, 4, 4, 0] - (83 / 2 + 42 * 0.213)
+  np.testing.assert_allclose(centres, centres.round(), atol=1e-3)
+  assert len(set(centres.round().tolist())) > 5
+
+
 # What spatial transformers leave, at any depth.
 
 
