@@ -29,7 +29,7 @@ POSITIONAL = (
   "output_size",
 )
 # Packages of the optional extras: their absence is no failure.
-OPTIONAL = {"grain", "matplotlib", "mlxtend", "optuna", "tensorflow"}
+OPTIONAL = {"matplotlib", "mlxtend", "optuna", "tensorflow"}
 
 PACKAGE = pathlib.Path(stn.__file__).parent
 

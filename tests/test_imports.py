@@ -163,7 +163,7 @@ def test_imports_go_one_way(path, module, is_package):
     ("stn.data.pipeline", "import orbax.checkpoint as ocp"),
     ("stn.training.loop", "import flax.linen as nn"),
     ("stn.training.loop", "import tensorflow_datasets as tfds"),
-    ("stn.training.loop", "from grain import python"),
+    ("stn.training.loop", "from mlxtend import data"),
     ("stn.tasks.base", "from stn.data import Batch"),
     ("stn.tasks.base", "from stn.models import create_model"),
     ("stn.models.network", "from stn.tasks import Task"),
