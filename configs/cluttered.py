@@ -41,5 +41,6 @@ def get_config(arg: str = ""):
   config.model.features = FEATURES.get(args["model"], ())
   if args["model"].startswith("st_"):
     config.model.output_size = (28, 28)
+  config.optim.localisation_lr = 1.0
   common.set_recipe(config, args["recipe"])
   return config.lock()

@@ -91,6 +91,8 @@ def get_config(arg: str = ""):
   if large:
     # The digit fills a quarter of the canvas: the transformer cuts it out.
     config.model.output_size = (28, 28)
+    if args["transform"] == "affine":  # starts with 36x36 pixels in the middle
+      config.model.initial_theta = (0.6, 0.0, 0.0, 0.0, 0.6, 0.0)
     if model == "st_cnn_bn":  # at most 150,000 parameters
       config.model.localisation_options.update({"features": (12, 12)})
   if args["data"] == "mnist_5k":  # a short training

@@ -36,7 +36,7 @@ def get_config(arg: str = ""):
   )
   config = common.get_base()
   config.experiment = "mnist_addition"
-  common.set_data(config, args["data"], small_epochs=20.0)
+  common.set_data(config, args["data"], small_epochs=30.0)
   config.data.composition = "pairs"
   config.data.distortion = "addition"
   config.model.name = args["model"]
@@ -48,5 +48,6 @@ def get_config(arg: str = ""):
     config.model.output_size = (28, 28)
   if args["model"] == "st_fcn" and number > 1:
     config.model.localisation_options.update({"features": (16, 32, 32)})
+  config.optim.localisation_lr = 0.1  # two that learn fast never settle
   common.set_recipe(config, args["recipe"])
   return config.lock()

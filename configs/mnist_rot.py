@@ -34,5 +34,6 @@ def get_config(arg: str = ""):
   config.model.name = args["model"]
   config.model.transform = args["transform"]
   config.model.features = FEATURES_28.get(args["model"], ())
+  config.optim.localisation_lr = 1.0
   common.set_recipe(config, args["recipe"])
   return config.lock()
