@@ -82,6 +82,7 @@ bench:
 bench-here: $(VENV)/.installed-bench $(VENV)/.installed-native
 	$(BIN)/python benchmarks/bench_sampling.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/bench_training.py $(BENCH_TRAINING_ARGS)
+	$(BIN)/python benchmarks/bench_data.py $(BENCH_DATA_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
