@@ -1,5 +1,6 @@
 """A run, from config to result, and the evaluation of its checkpoints."""
 
+import contextlib
 import json
 import pathlib
 from typing import Any
@@ -62,6 +63,7 @@ def train_and_evaluate(
       `workdir` holds a run with another config; nothing is changed then.
     DataNotFoundError: if the data set is not on this machine.
     PermissionError: if `workdir` cannot be written to.
+    InUseError: if another process trains in `workdir`.
     NonFiniteError: if the loss or a gradient is not finite.
     CheckpointError: if a checkpoint cannot be written or none can be read.
     Interrupted: after SIGTERM or SIGINT.
@@ -83,9 +85,13 @@ def train_and_evaluate(
   first_process = jax.process_index() == 0
   if first_process:
     workdir_lib.claim(config, workdir)
-  with CheckpointStore(
-    workdir / "checkpoints", config.keep_checkpoints
-  ) as store:
+    lock = workdir_lib.locked(workdir)
+  else:
+    lock = contextlib.nullcontext()
+  with (
+    lock,
+    CheckpointStore(workdir / "checkpoints", config.keep_checkpoints) as store,
+  ):
     fresh = experiment.init_state()
     restored = store.restore_latest(fresh)
     state = fresh if restored is None else restored

@@ -1,5 +1,6 @@
 """The folder of one run: its config, and the refusal to mix two runs."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -8,8 +9,10 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
+import filelock
 import jax
 from ml_collections import ConfigDict
 
@@ -195,6 +198,41 @@ def environment() -> dict[str, Any]:
     "num_devices": jax.device_count(),
     "versions": versions,
   }
+
+
+class InUseError(OSError):
+  """Another process trains in the folder."""
+
+
+@contextlib.contextmanager
+def locked(workdir: str | pathlib.Path) -> Iterator[None]:
+  """Keeps a folder's run to this process, in which it may nest.
+
+  The lock is the kernel's (flock, by filelock): it is free as soon as its
+  process has ended, in any way, and holds between machines that share the
+  folder where their file system has locks, as NFS does.
+
+  Args:
+    workdir: of the run; must exist.
+
+  Raises:
+    InUseError: if another process has the lock.
+
+  Example:
+    >>> with locked(tempfile.mkdtemp()):
+    ...   pass
+  """
+  lock = filelock.FileLock(pathlib.Path(workdir) / ".lock", is_singleton=True)
+  try:
+    lock.acquire(blocking=False)
+  except filelock.Timeout:
+    raise InUseError(
+      f"`workdir` {workdir!s} is in use: another process trains there."
+    ) from None
+  try:
+    yield
+  finally:
+    lock.release()
 
 
 def claim(config: Any, workdir: str | pathlib.Path) -> pathlib.Path:

@@ -51,6 +51,7 @@ def test_a_run_leaves_config_metrics_checkpoints_and_result(config, reference):
   workdir, result = reference["workdir"], reference["result"]
   names = {path.name for path in workdir.iterdir()}
   assert names == {
+    ".lock",
     "checkpoints",
     "config.json",
     "environment.json",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,28 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     workdir_lib.write_atomically(path, "new")
   assert path.read_text() == "old"
   assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
+  tmp_path,
+):
+  code = (
+    "import sys\nfrom stn.training import workdir\n"
+    "with workdir.locked(sys.argv[1]):\n  print('locked', flush=True)\n"
+    "  sys.stdin.read()"
+  )
+  other = subprocess.Popen(
+    [sys.executable, "-c", code, str(tmp_path)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  with other:
+    assert other.stdout.readline() == b"locked\n"
+    with (
+      pytest.raises(workdir_lib.InUseError, match="another process trains"),
+      workdir_lib.locked(tmp_path),
+    ):
+      pass
+    other.kill()
+  with workdir_lib.locked(tmp_path), workdir_lib.locked(tmp_path):
+    pass
