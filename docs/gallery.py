@@ -259,6 +259,7 @@ def _family_thetas() -> dict[str, np.ndarray]:
     "similarity": np.array([0.6, 0.5, 0.1, -0.1]),
     "affine": np.array([0.9, 0.4, 0.0, -0.1, 0.65, -0.1]),
     "projective": np.array([0.8, 0.1, 0.0, 0.05, 0.75, 0.1, 0.05, 0.3]),
+    "log_polar": np.array([0.1, -0.1]),
     "tps": bend.reshape(-1),
     "flow": rng.normal(0, 0.07, 128),
     "bspline": rng.normal(0, 0.22, 72),
@@ -279,16 +280,16 @@ def _draw_grid(axes, family: stn.Transform, theta: jax.Array) -> None:
 
 def families() -> Figure:
   """The grid of each family on a photo, and the output that it makes."""
-  width, height = 8.6, 7.0
+  width, height, columns = 10.3, 7.0, 6
   figure = canvas(width, height)
-  size = 80
+  size = 72
   image = portrait(size).mean(-1, keepdims=True)
   side, left = 1.6, 0.3
-  pitch = (width - left - 0.03) / 5
+  pitch = (width - left - 0.03) / columns
   for n, (name, theta) in enumerate(_family_thetas().items()):
     theta = jnp.asarray(theta, jnp.float32)
-    x = left + n % 5 * pitch
-    top = height - 0.25 - n // 5 * (2 * side + 0.3)
+    x = left + n % columns * pitch
+    top = height - 0.25 - n // columns * (2 * side + 0.3)
 
     def place(y, x=x):
       return figure.add_axes(
@@ -308,7 +309,7 @@ def families() -> Figure:
                               edgecolor=RED, linewidth=1.8))  # fmt: skip
     below.plot(-0.5, -0.5, "o", color=RED, markersize=5)
     below.set(xlim=(-2.5, size + 1.5), ylim=(size + 1.5, -2.5))
-    if n % 5 == 0:
+    if n % columns == 0:
       above.set_ylabel("input and grid", fontsize=10)
       below.set_ylabel("output", fontsize=10)
   return figure

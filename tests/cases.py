@@ -2,8 +2,23 @@
 
 import numpy as np
 
+import stn
+
 # "fill" needs a value, and its own tests: test_paddings.py.
 PADDINGS = ("zeros", "border", "reflection", "wrap")
+
+
+def families(ndim=2):
+  """The names of the families that have an identity in so many dimensions."""
+  found = []
+  for name in stn.TRANSFORMS:
+    try:
+      family = stn.get_transform(name, ndim=ndim)
+    except ValueError:  # not in so many
+      continue
+    if family.has_identity:
+      found.append(name)
+  return found
 
 
 def random_image(*shape, seed=0, dtype=np.float32):

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import jax
 import numpy as np
 import pytest
-from cases import smooth_grid
+from cases import families, smooth_grid
 
 import stn
 
@@ -21,8 +21,8 @@ SIZE = (12, 13)
 METHOD = pytest.mark.parametrize("method", stn.KERNELS)
 INVERTIBLE = [
   (name, ndim)
-  for name in stn.TRANSFORMS
   for ndim in (2, 3)
+  for name in families(ndim)
   if stn.get_transform(name, ndim=ndim).matrix is not None
 ]
 

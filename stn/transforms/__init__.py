@@ -10,6 +10,7 @@ from stn.transforms.base import Transform
 from stn.transforms.families import TRANSFORMS, get_transform
 from stn.transforms.fit import theta_from_points
 from stn.transforms.lattice import bspline, flow
+from stn.transforms.log_polar import log_polar
 from stn.transforms.matrices import compose, from_matrix, invert, to_matrix
 from stn.transforms.projective import projective
 from stn.transforms.similarity import (
@@ -33,6 +34,7 @@ __all__ = [
   "from_matrix",
   "get_transform",
   "invert",
+  "log_polar",
   "projective",
   "rigid",
   "rotation",

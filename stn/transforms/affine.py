@@ -85,4 +85,5 @@ def affine(ndim: int = 2) -> Transform:
     apply=apply_affine,
     matrix=lambda theta: to_square(jnp.reshape(theta, shape)),
     linear=True,
+    shift=tuple(range(ndim, ndim * (ndim + 1), ndim + 1)),
   )

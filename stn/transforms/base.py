@@ -15,7 +15,8 @@ class Transform:
   """A family of transforms of points, indexed by its parameters theta.
 
   Attributes:
-    identity: the theta that leaves every point where it is, float32 (P,).
+    identity: the theta that leaves every point where it is, float32 (P,), at
+      which a spatial transformer starts.
     apply: the pure function `(theta, points) -> points`: theta (P,), points
       (..., d) in (x, y, z) order; it returns the source point of every target
       point, and for the identity returns the points bit for bit.
@@ -23,12 +24,17 @@ class Transform:
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
       affine in theta. Then `theta_from_points` can fit it.
+    shift: where in theta the translation is, along x, y, z; () if nowhere.
+    has_identity: False for a family in which no theta leaves all points where
+      they are; its `identity` is only where to start.
   """
 
   identity: np.ndarray
   apply: Callable[..., jax.Array]
   matrix: Callable[..., jax.Array] | None = None
   linear: bool = False
+  shift: tuple[int, ...] = ()
+  has_identity: bool = True
 
   @property
   def num_params(self) -> int:

@@ -7,6 +7,7 @@ from stn._checks import check_choice
 from stn.transforms.affine import affine
 from stn.transforms.base import Transform
 from stn.transforms.lattice import bspline, flow
+from stn.transforms.log_polar import log_polar
 from stn.transforms.projective import projective
 from stn.transforms.similarity import (
   attention,
@@ -22,6 +23,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
   "attention": attention,
   "bspline": bspline,
   "flow": flow,
+  "log_polar": log_polar,
   "projective": projective,
   "rigid": rigid,
   "rotation": rotation,

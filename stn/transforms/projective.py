@@ -50,4 +50,10 @@ def projective(ndim: int = 2) -> Transform:
     w = jnp.where(beyond, 1, w)
     return jnp.stack([jnp.where(beyond, FAR, row / w) for row in rows], axis=-1)
 
-  return Transform(identity=identity, apply=apply, matrix=matrix, linear=True)
+  return Transform(
+    identity=identity,
+    apply=apply,
+    matrix=matrix,
+    linear=True,
+    shift=tuple(range(ndim, ndim * size, size)),
+  )

@@ -94,6 +94,7 @@ def _family(
     apply=apply,
     matrix=lambda theta: to_square(rows(theta)),
     linear=not rotation,
+    shift=tuple(range(ends[1], identity.size)),
   )
 
 

@@ -11,6 +11,7 @@ import stn
 LINEAR = {
   "affine": {},
   "attention": {},
+  "log_polar": {},
   "translation": {},
   "projective": {},
   "tps": {"num_control_points": 3},
@@ -61,8 +62,10 @@ def test_the_table_says_which_are_linear():
   assert {n for n in stn.TRANSFORMS if stn.get_transform(n).linear} == {*LINEAR}
 
 
-@EACH
-@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize(
+  ("name", "d"),
+  [(n, d) for n in LINEAR for d in (1, 2, 3) if d == 2 or n != "log_polar"],
+)
 def test_exact_pairs_give_the_exact_theta(name, d, x64):
   family, run = compiled(name, d, 0.0)
   theta, source = nearby(family), uniform(100, d, seed=1)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_image
+from cases import families, random_image
 
 import stn
 
@@ -17,12 +17,7 @@ SHAPES = {
   3: [(1, 2, 7), (7, 1, 2), (3, 7, 1), (2, 28, 3), (42, 3, 28)]
   + [(2, 42, 1), (28, 1, 42), (1, 3, 224), (224, 2, 1), (1, 224, 2)],
 }
-FAMILIES = [
-  (name, ndim)
-  for name in stn.TRANSFORMS
-  for ndim in (1, 2, 3)
-  if ndim > 1 or name not in ("rotation", "rigid", "similarity")
-]
+FAMILIES = [(name, ndim) for ndim in (1, 2, 3) for name in families(ndim)]
 EACH = pytest.mark.parametrize(("name", "ndim"), FAMILIES)
 ALIGN = pytest.mark.parametrize("align_corners", [False, True])
 
@@ -76,7 +71,7 @@ def test_a_regular_grid_returns_the_image(ndim, method, align_corners):
 
 @pytest.mark.optimised
 @EACH
-def test_the_image_is_the_same_bit_by_bit(name, ndim):
+def test_the_image_is_the_same_bit_for_bit(name, ndim):
   image = random_image(*(7, 3, 28)[:ndim], 2)
 
   @jax.jit
