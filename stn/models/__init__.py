@@ -13,6 +13,7 @@ from stn.models.localisation import (
   LOCALISATIONS,
   ConvLocalisation,
   FCLocalisation,
+  MapLocalisation,
   StridedLocalisation,
 )
 from stn.models.network import Network, to_network
@@ -34,6 +35,7 @@ __all__ = [
   "Projection",
   "STClassifier",
   "SpatialTransformer",
+  "MapLocalisation",
   "StridedLocalisation",
   "Warp",
   "check_name",

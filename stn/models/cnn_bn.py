@@ -23,6 +23,8 @@ class CNNBN(nn.Module):
     features: filters of each stage.
     depths: convolutions of each stage.
     dropout: share of the pooled features that is dropped in training.
+    wrap_rows: the first row of the images follows the last, as in log-polar
+      maps.
     dtype: dtype of the computation, parameters are float32; None is that of
       the input.
   """
@@ -31,13 +33,17 @@ class CNNBN(nn.Module):
   features: Sequence[int] = (20, 40, 64)
   depths: Sequence[int] = (2, 2, 3)
   dropout: float = 0.0
+  wrap_rows: bool = False
   dtype: DTypeLike | None = None
 
   def setup(self):
     """Makes the layers, which `trunk` shares."""
     stages = list(zip(self.features, self.depths, strict=True))
     self.convolutions = [
-      [same_conv(filters, 3, self.dtype) for _ in range(depth)]
+      [
+        same_conv(filters, 3, self.dtype, wrap_rows=self.wrap_rows)
+        for _ in range(depth)
+      ]
       for filters, depth in stages
     ]
     self.norms = [

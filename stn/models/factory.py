@@ -17,6 +17,7 @@ from stn.models.localisation import (
   LOCALISATIONS,
   ConvLocalisation,
   FCLocalisation,
+  MapLocalisation,
   StridedLocalisation,
 )
 from stn.models.projection import Projection
@@ -50,6 +51,10 @@ class Options:
     num_transformers: spatial transformers in parallel.
     iterations: warps that are composed.
     initial_theta: theta at the start; () is the identity.
+    centroid: whether the translation is the centroid of a heat map, see
+      `stn.models.SpatialTransformer`; "map" is then the localisation network.
+    limit: of theta's distance from its start, one number for all of theta or
+      one for each; () sets none.
     method: see `stn.grid_sample`.
     padding_mode: see `stn.grid_sample`.
     gradient: see `stn.grid_sample`.
@@ -67,15 +72,21 @@ class Options:
   num_transformers: int = 1
   iterations: int = 1
   initial_theta: Sequence[float] = ()
+  centroid: bool = False
+  limit: Sequence[float] = ()
   method: str = "linear"
   padding_mode: str = "zeros"
   gradient: str = "exact"
 
 
-def _classifier(make: _Make, head: Sequence[int], options: Options):
+def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
   widths = {"features": tuple(options.features)} if options.features else {}
   return make(
-    head, dropout=options.dropout, dtype=_DTYPES[options.dtype], **widths
+    head,
+    dropout=options.dropout,
+    dtype=_DTYPES[options.dtype],
+    **widths,
+    **more,
   )
 
 
@@ -86,7 +97,7 @@ _on_features = functools.partial(
 
 
 def _localisation(default: _Make, options: Options) -> nn.Module:
-  make = default
+  make = MapLocalisation if options.centroid else default
   if options.localisation == "shared":
     make = _on_features
   elif options.localisation:
@@ -98,6 +109,7 @@ def _localisation(default: _Make, options: Options) -> nn.Module:
 
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   get_transform(options.transform, ndim=ndim)  # fails before `init` does
+  limit = tuple(options.limit)
   return SpatialTransformer(
     _localisation(localisation, options),
     transform=options.transform,
@@ -105,6 +117,8 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
     num_transformers=options.num_transformers,
     iterations=options.iterations,
     initial_theta=tuple(options.initial_theta) or None,
+    centroid=options.centroid,
+    limit=limit[0] if len(limit) == 1 else limit or None,
     method=options.method,
     padding_mode=options.padding_mode,
     gradient=options.gradient,
@@ -114,9 +128,11 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
 def _transformed(
   make: _Make, localisation: _Make, head: Sequence[int], options: Options
 ):
+  # The rows of a log-polar map are angles: the first follows the last.
+  wraps = make is CNNBN and options.transform == "log_polar"
   return STClassifier(
     _transformer(localisation, options),
-    _classifier(make, head, options),
+    _classifier(make, head, options, **({"wrap_rows": True} if wraps else {})),
     shared=options.localisation == "shared",
   )
 

@@ -141,17 +141,25 @@ def valid_conv(
 
 
 def same_conv(
-  filters: int, kernel_size: int, dtype: DTypeLike | None = None
+  filters: int,
+  kernel_size: int,
+  dtype: DTypeLike | None = None,
+  *,
+  use_bias: bool = False,
+  wrap_rows: bool = False,
 ) -> nn.Conv:
   """A square Flax convolution, stride 1, that keeps the size of its input.
 
-  As `valid_conv`, after zeros at the borders. It has no bias: it goes before
+  As `valid_conv`, after zeros at the borders. Without a bias it goes before
   batch normalisation.
 
   Args:
     filters: number of output channels.
     kernel_size: height and width, odd.
     dtype: of the computation; None is that of the input.
+    use_bias: whether a bias is added.
+    wrap_rows: the first row follows the last, as on the axis of the angle of a
+      log-polar map; else both are next to zeros.
 
   Returns:
     The module, with parameters as any `flax.linen.Conv`.
@@ -163,12 +171,16 @@ def same_conv(
   width = (kernel_size // 2, kernel_size // 2)
 
   def convolve(x, kernel, *_, **__):
-    return conv_valid(jnp.pad(x, ((0, 0), width, width, (0, 0))), kernel)
+    none = (0, 0)
+    x = jnp.pad(
+      x, (none, width, none, none), mode="wrap" if wrap_rows else "constant"
+    )
+    return conv_valid(jnp.pad(x, (none, none, width, none)), kernel)
 
   return nn.Conv(
     filters,
     (kernel_size, kernel_size),
-    use_bias=False,
+    use_bias=use_bias,
     dtype=dtype,
     conv_general_dilated=convolve,
   )

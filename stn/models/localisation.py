@@ -17,6 +17,7 @@ from stn.models.layers import (
   average_pool_2x2,
   max_pool,
   max_pool_2x2,
+  same_conv,
   valid_conv,
 )
 
@@ -88,6 +89,44 @@ class ConvLocalisation(nn.Module):
     return nn.relu(nn.Dense(self.units, dtype=self.dtype)(x))
 
 
+class MapLocalisation(nn.Module):
+  """Convolutions to a map of features, for a heat map: `centroid`.
+
+  The input is downsampled by 2, then convolved, with zeros at the borders, with
+  a maximum over 2x2 pixels between convolutions; ReLU throughout.
+
+  Attributes:
+    features: filters of each convolution.
+    kernel_size: their height and width, odd.
+    downsample: average 2x2 blocks of the input first.
+    dtype: dtype of the computation; None is that of the input.
+  """
+
+  features: Sequence[int] = (20, 20, 20)
+  kernel_size: int = 5
+  downsample: bool = True
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: Float[jax.Array, "n h w c"]
+  ) -> Float[jax.Array, "n h2 w2 f"]:
+    """(N, H, W, C) -> (N, H', W', features[-1])."""
+    if self.downsample:
+      x = average_pool_2x2(x)
+    for i, filters in enumerate(self.features):
+      if i:
+        x = max_pool_2x2(x)
+      if not min(x.shape[1:3]):
+        raise ValueError(
+          f"`MapLocalisation` with features={tuple(self.features)} needs "
+          "larger maps: nothing is left after so many poolings."
+        )
+      convolve = same_conv(filters, self.kernel_size, self.dtype, use_bias=True)
+      x = nn.relu(convolve(x))
+    return x
+
+
 class StridedLocalisation(nn.Module):
   """Convolutions with a stride, for signals, large images and volumes.
 
@@ -142,5 +181,6 @@ class StridedLocalisation(nn.Module):
 LOCALISATIONS: Mapping[str, Callable[..., nn.Module]] = {
   "conv": ConvLocalisation,
   "fc": FCLocalisation,
+  "map": MapLocalisation,
   "strided": StridedLocalisation,
 }

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from stn.grids import regular_grid
+from stn.models.heads import CentroidHead, DenseHead, bounded
 from stn.sampling import GradientRule, Kernel, grid_sample
 from stn.transforms import Transform, get_transform
 from stn.warp import spatial_transform
@@ -28,12 +29,14 @@ class Warp(NamedTuple):
     grid: (N, K, *output, d), where in the input each output pixel looked.
     input: (N, *spatial, C).
     output: (N, K, *output, C).
+    start: theta of an untrained module, (N, K, P).
   """
 
   theta: jax.Array
   grid: jax.Array
   input: jax.Array
   output: jax.Array
+  start: jax.Array
 
 
 class SpatialTransformer(nn.Module):
@@ -58,6 +61,11 @@ class SpatialTransformer(nn.Module):
       the output is sampled from the input once. They share one network. Not
       with several transformers.
     initial_theta: theta at the start, (P,), or (K, P); None is the identity.
+    centroid: the translation is the centroid of a heat map, see
+      `stn.models.heads`. The localisation network then returns a map
+      (N, *spatial, F), as `stn.models.MapLocalisation` does.
+    limit: theta is kept within so much of its start, one number or (P,), by
+      start + limit tanh((theta - start) / limit); None sets no limit.
     method: the interpolation, see `stn.grid_sample`.
     padding_mode: what lies outside, see `stn.grid_sample`.
     fill_value: of `padding_mode="fill"`, a number or one for each channel.
@@ -90,6 +98,8 @@ class SpatialTransformer(nn.Module):
   num_transformers: int = 1
   iterations: int = 1
   initial_theta: Any = None
+  centroid: bool = False
+  limit: float | tuple[float, ...] | None = None
   method: str | Kernel = "linear"
   padding_mode: str = "zeros"
   fill_value: float | tuple[float, ...] | None = None
@@ -131,7 +141,9 @@ class SpatialTransformer(nn.Module):
     family = self.transform
     if not isinstance(family, Transform):
       family = get_transform(family, ndim=d)
-    predict = self._make_predict(family, features)
+    self._check(family)
+    start = self._start(family)
+    predict = self._make_predict(family, start, features)
     output_size = tuple(self.output_size or x.shape[1:-1])
     points = regular_grid(output_size, align_corners=self.align_corners)
     sample = jax.vmap(jax.vmap(self._sample, in_axes=(None, 0)), in_axes=(0, 0))
@@ -155,7 +167,8 @@ class SpatialTransformer(nn.Module):
       grid = jax.vmap(lambda t: compose(t, points))(theta)[:, None]
       output = sample(x, grid)
 
-    warp = Warp(theta, grid, x, output)
+    begin = jnp.broadcast_to(start, (x.shape[0], *start.shape))
+    warp = Warp(theta, grid, x, output, begin)
     if not self.is_initializing():
       self.sow(WARPS, "warp", warp)
     warped = jnp.moveaxis(output, 1, -2)
@@ -188,8 +201,13 @@ class SpatialTransformer(nn.Module):
     )
     return jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(x, theta)
 
-  def _check(self, number: int) -> None:
-    """Raises ValueError if numbers do not fit."""
+  def _networks(self) -> list[nn.Module]:
+    """The localisation network of all transformers, or that of each."""
+    networks = self.localisation
+    return list(networks) if isinstance(networks, Sequence) else [networks]
+
+  def _check(self, family: Transform) -> None:
+    """Raises ValueError if attributes do not fit each other."""
     for name in ("num_transformers", "iterations"):
       if getattr(self, name) < 1:
         raise ValueError(
@@ -203,20 +221,31 @@ class SpatialTransformer(nn.Module):
         "without `antialias`; got `num_transformers` "
         f"{self.num_transformers} and `antialias` {self.antialias!r}."
       )
+    if self.iterations > 1 and not family.has_identity:
+      raise ValueError(
+        f"`iterations` (={self.iterations}) compose warps that start at the "
+        f"identity, which is none of the family {self.transform!r}."
+      )
+    number = len(self._networks())
     if number not in (1, self.num_transformers):
       raise ValueError(
         "`localisation` must be one network, or one for each of the "
         f"{self.num_transformers} transformers; got {number}."
       )
+    if self.centroid and not family.shift:
+      raise ValueError(
+        f"`centroid` needs a family with a translation; got {self.transform!r}."
+      )
+    if self.limit is not None:
+      limit = np.asarray(self.limit)
+      if limit.shape not in ((), (family.num_params,)) or not (limit > 0).all():
+        raise ValueError(
+          "`limit` must be None, a positive number, or "
+          f"{family.num_params} of them; got {self.limit}."
+        )
 
-  def _make_predict(
-    self, family: Transform, features: Callable | None
-  ) -> Callable[[jax.Array], Float[jax.Array, "n k p"]]:
-    """From the input to theta of every example and transformer."""
-    networks = self.localisation
-    several = isinstance(networks, Sequence)
-    networks = list(networks) if several else [networks]
-    self._check(len(networks))
+  def _start(self, family: Transform) -> Float[np.ndarray, "k p"]:
+    """Theta of every transformer before it has learned anything."""
     start = family.identity
     if self.initial_theta is not None:
       start = np.asarray(self.initial_theta, np.float32)
@@ -226,30 +255,37 @@ class SpatialTransformer(nn.Module):
         f"`initial_theta` must have shape {shape[1:]} or {shape}; got "
         f"{start.shape}."
       )
-    starts = np.split(np.broadcast_to(start, shape), len(networks))
+    return np.broadcast_to(start, shape)
+
+  def _make_predict(
+    self,
+    family: Transform,
+    start: Float[np.ndarray, "k p"],
+    features: Callable | None,
+  ) -> Callable[[jax.Array], Float[jax.Array, "n k p"]]:
+    """From the input to theta of every example and transformer."""
+    networks = self._networks()
+    several = isinstance(self.localisation, Sequence)
 
     # The names begin as the networks': an optimiser that slows localisation
     # down by parameter path finds both.
     heads = []
-    for i, start in enumerate(starts):
-      networks[i] = self._adopt(networks[i], f"_{i}" if several else "")
+    for i, its_start in enumerate(np.split(start, len(networks))):
+      suffix = f"_{i}" if several else ""
+      networks[i] = self._adopt(networks[i], suffix)
+      name = "localisation_head" + suffix
       heads.append(
-        nn.Dense(
-          start.size,
-          kernel_init=nn.initializers.zeros,
-          bias_init=lambda key, shape, dtype=jnp.float32, start=start: (
-            jnp.asarray(start.ravel(), dtype)
-          ),
-          dtype=jnp.float32,
-          name="localisation_head" + (f"_{i}" if several else ""),
-        )
+        CentroidHead(its_start, family.shift, name=name)
+        if self.centroid
+        else DenseHead(its_start, name=name)
       )
 
     def predict(x):
       seen = x if features is None else features(x)
       pairs = zip(networks, heads, strict=True)
       thetas = [head(network(seen)) for network, head in pairs]
-      return jnp.concatenate(thetas, axis=-1).reshape(-1, *shape)
+      theta = jnp.concatenate(thetas, axis=1)
+      return theta if self.limit is None else bounded(theta, start, self.limit)
 
     return predict
 

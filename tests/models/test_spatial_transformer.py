@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_image
+from cases import families, random_image
 from flax import nnx
 
 import stn
@@ -93,7 +93,7 @@ def test_an_untrained_module_returns_its_input_bit_for_bit(shape):
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("name", stn.TRANSFORMS)
+@pytest.mark.parametrize("name", families())
 def test_every_family_starts_at_the_identity(name):
   x = images(2, 6, 7, 2)
   module = SpatialTransformer(SMALL, transform=name, num_transformers=2)
