@@ -6,6 +6,7 @@ from stn.data.pipeline import (
   evaluation_batches,
   read_test_examples,
   train_batch,
+  train_batch_of_each,
 )
 from stn.data.prefetch import available_cores, prefetch
 from stn.data.processing import CONTRASTS, Prepare, make_prepare, normalise
@@ -40,4 +41,5 @@ __all__ = [
   "prefetch",
   "read_test_examples",
   "train_batch",
+  "train_batch_of_each",
 ]

@@ -3,11 +3,13 @@
 A distortion is a random theta with the same grid and sampler that networks use,
 so it runs on the device, inside jit, and is batched by `jax.vmap`. Defaults are
 the paper's (section 4.1 and appendix A.4); those that it leaves open are marked
-with "?" and are options of a config, `data.distortion_options`.
+with "?" and are options of a config, `data.distortion_options`. Those that are
+floats may be traced; sizes may not.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from stn.warp import spatial_transform
 
 Image = Float[jax.Array, "h w c"]
 Distortion = Callable[..., jax.Array]
+Number: TypeAlias = float | Float[jax.Array, ""]
 
 
 def similarity_theta(
@@ -61,7 +64,12 @@ def similarity_theta(
   ).reshape(-1)
 
 
-def uniform(key: jax.Array, limits: tuple[float, float]) -> jax.Array:
+def radians(degrees: Number) -> Number:
+  """As `math.radians`, of numbers that may be traced."""
+  return degrees * (math.pi / 180)
+
+
+def uniform(key: jax.Array, limits: tuple[Number, Number]) -> jax.Array:
   """One number of a range."""
   return jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
 
@@ -70,8 +78,8 @@ def place(
   key: jax.Array,
   image: Image,
   *,
-  angle: float = 0.0,
-  scale: tuple[float, float] = (1.0, 1.0),
+  angle: Number = 0.0,
+  scale: tuple[Number, Number] = (1.0, 1.0),
   canvas: tuple[int, int] | None = None,
   keep_whole: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
@@ -94,7 +102,7 @@ def place(
   size = image.shape[:2]
   height, width = canvas = canvas or (size[0], size[1])
   angle_key, scale_key, shift_key = jax.random.split(key, 3)
-  limit = math.radians(angle)
+  limit = radians(angle)
   factor = uniform(scale_key, scale)
   frame = jnp.array(size[::-1]) * (factor if keep_whole else 1.0)
   room = jnp.maximum(jnp.array([width, height]) - frame, 0) / 2
@@ -115,7 +123,7 @@ def identity(key: jax.Array, image: Image) -> jax.Array:
   return image
 
 
-def rotate(key: jax.Array, image: Image, *, angle: float = 90.0) -> jax.Array:
+def rotate(key: jax.Array, image: Image, *, angle: Number = 90.0) -> jax.Array:
   """R: rotation by U(-angle, angle) degrees."""
   return place(key, image, angle=angle)[0]
 
@@ -124,8 +132,8 @@ def rotate_translate_scale(
   key: jax.Array,
   image: Image,
   *,
-  angle: float = 45.0,
-  scale: tuple[float, float] = (0.7, 1.2),
+  angle: Number = 45.0,
+  scale: tuple[Number, Number] = (0.7, 1.2),
   canvas: tuple[int, int] = (42, 42),
 ) -> jax.Array:
   """RTS: rotation, scale, and a random place in a canvas."""
@@ -136,8 +144,8 @@ def project(
   key: jax.Array,
   image: Image,
   *,
-  scale: tuple[float, float] = (0.75, 1.0),
-  sigma: float = 5.0,
+  scale: tuple[Number, Number] = (0.75, 1.0),
+  sigma: Number = 5.0,
 ) -> jax.Array:
   """P: a random scale (?), then each corner moves by N(0, sigma) pixels (?)."""
   scale_key, corner_key = jax.random.split(key)
@@ -153,8 +161,8 @@ def bend(
   key: jax.Array,
   image: Image,
   *,
-  scale: tuple[float, float] = (0.75, 1.0),
-  sigma: float = 1.5,
+  scale: tuple[Number, Number] = (0.75, 1.0),
+  sigma: Number = 1.5,
 ) -> jax.Array:
   """E: a random scale (?), then a thin plate spline.
 

@@ -8,7 +8,7 @@ batch.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,39 +27,48 @@ def _keys(kind: int, seed: int, positions: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-  bits = np.random.Philox(key=np.array([seed, epoch], np.uint64))
-  return np.random.Generator(bits).permutation(size)
+def _permutations(seeds: tuple[int, ...], epoch: int, size: int) -> np.ndarray:
+  """That of each seed, (R, size)."""
+  return np.stack(
+    [
+      np.random.Generator(
+        np.random.Philox(key=np.array([seed, epoch], np.uint64))
+      ).permutation(size)
+      for seed in seeds
+    ]
+  )
 
 
 def batch_indices(
-  seed: int, step: int, batch_size: int, size: int
+  seed: int | Sequence[int], step: int, batch_size: int, size: int
 ) -> np.ndarray:
   """The examples of the training batch of a step.
 
   Args:
-    seed: of the stream, in [0, 2**62).
+    seed: of the stream, in [0, 2**62); or those of several streams.
     step: from 0.
     batch_size: examples per batch, may exceed `size`.
     size: examples in the data set.
 
   Returns:
-    Indices (batch_size,) in [0, size).
+    Indices (batch_size,) in [0, size); of R streams (R, batch_size).
 
   Example:
     >>> steps = [batch_indices(0, step, 2, 4) for step in range(2)]
     >>> sorted(np.concatenate(steps).tolist())  # one epoch
     [0, 1, 2, 3]
   """
+  seeds = tuple(seed) if isinstance(seed, Sequence) else (seed,)
   position = step * batch_size
   end = position + batch_size
   parts = []
   while position < end:
     epoch, start = divmod(position, size)
     stop = min(size, start + end - position)
-    parts.append(_permutation(seed, epoch, size)[start:stop])
+    parts.append(_permutations(seeds, epoch, size)[:, start:stop])
     position += stop - start
-  return np.concatenate(parts)
+  indices = np.concatenate(parts, axis=1)
+  return indices if isinstance(seed, Sequence) else indices[0]
 
 
 def train_batch(
@@ -90,6 +99,37 @@ def train_batch(
   indices = batch_indices(seed, step, batch_size, len(source))
   positions = step * batch_size + np.arange(batch_size)
   return source.read(indices[rows], _keys(_TRAIN, seed, positions[rows]))
+
+
+def train_batch_of_each(
+  source: Source, seeds: Sequence[int], step: int, batch_size: int
+) -> Batch:
+  """Reads the training batches of a step of several runs, at once.
+
+  Args:
+    source: the train split.
+    seeds: of R streams.
+    step: from 0.
+    batch_size: examples in the batch of each.
+
+  Returns:
+    The fields of the source with leading axes (R, batch_size): what
+    `train_batch` reads for each seed.
+
+  Example:
+    >>> from stn.data.sources import ArraySource
+    >>> source = ArraySource({"label": np.arange(4, dtype=np.int32)}, 4)
+    >>> train_batch_of_each(source, (0, 1), 0, 3)["label"].shape
+    (2, 3)
+  """
+  indices = batch_indices(seeds, step, batch_size, len(source))
+  positions = step * batch_size + np.arange(batch_size)
+  keys = [_keys(_TRAIN, seed, positions) for seed in seeds]
+  batch = source.read(indices.ravel(), np.concatenate(keys))
+  return {
+    name: field.reshape(len(seeds), batch_size, *field.shape[1:])
+    for name, field in batch.items()
+  }
 
 
 def read_test_examples(source: Source, index: np.ndarray, seed: int) -> Batch:

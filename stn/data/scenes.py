@@ -6,7 +6,6 @@ of images.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +15,12 @@ import jax.numpy as jnp
 from stn._checks import check_options, lookup
 from stn.data.distortions import (
   Distortion,
+  Number,
   bend,
   identity,
   place,
   project,
+  radians,
   rotate,
   rotate_translate_scale,
   translate,
@@ -80,8 +81,8 @@ def cluttered(
   key: jax.Array,
   example: Example,
   *,
-  angle: float = 0.0,
-  scale: tuple[float, float] = (1.0, 1.0),
+  angle: Number = 0.0,
+  scale: tuple[Number, Number] = (1.0, 1.0),
   canvas: tuple[int, int] = (60, 60),
   keep_whole: bool = False,
 ) -> Example:
@@ -169,9 +170,9 @@ def volume(
   example: Example,
   *,
   size: int = 60,
-  extent: float = 28 / 60,
-  thickness: float = 0.25,
-  angle: float = 60.0,
+  extent: Number = 28 / 60,
+  thickness: Number = 0.25,
+  angle: Number = 60.0,
 ) -> Example:
   """A digit as a solid body, somewhere in a volume, in a random pose.
 
@@ -190,7 +191,7 @@ def volume(
     "image" is the volume (size, size, size, C).
   """
   angle_key, shift_key = jax.random.split(key)
-  limit = math.radians(angle)
+  limit = radians(angle)
   angles = jax.random.uniform(angle_key, (3,), minval=-limit, maxval=limit)
   room = 1 - extent
   shift = jax.random.uniform(shift_key, (3,), minval=-room, maxval=room)

@@ -9,6 +9,7 @@ from stn.data import (
   batch_indices,
   evaluation_batches,
   train_batch,
+  train_batch_of_each,
 )
 
 
@@ -120,3 +121,14 @@ def test_evaluation_rows_of_processes_make_up_the_global_batches():
     for name, value in batch.items():
       together = np.concatenate([first[name], second[name]])
       np.testing.assert_array_equal(together, value)
+
+
+def test_the_batches_of_several_runs_are_those_of_each():
+  data, seeds = dataset(10), (3, 1, 3)
+  for step in range(4):  # over the end of an epoch
+    together = train_batch_of_each(data, seeds, step, 4)
+    for i, seed in enumerate(seeds):
+      alone = train_batch(data, seed, step, 4)
+      assert together.keys() == alone.keys()
+      for name, field in alone.items():
+        np.testing.assert_array_equal(together[name][i], field)
