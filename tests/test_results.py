@@ -8,12 +8,12 @@ import scipy.stats
 from stn.results import (
   PUBLISHED,
   add,
-  main,
   make_row,
   read,
   summarise,
   to_markdown,
 )
+from stn.results.__main__ import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -65,6 +65,7 @@ def run_of(**fields):
     "samples": 10_000,
     "train_samples": 825_000,
     "seconds": 120.0,
+    "population": 1,
     "date": "2026-01-01",
     "device": "a CPU",
     "commit": "0123456789ab",

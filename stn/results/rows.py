@@ -1,0 +1,190 @@
+"""The rows of results: one for each finished run."""
+
+import json
+import pathlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+RESULTS = pathlib.Path("results")
+
+# Runs that agree in these differ in their seed only.
+GROUP = (
+  "experiment",
+  "task",
+  "dataset",
+  "distortion",
+  "model",
+  "transform",
+  "recipe",
+  "params",
+  "metric",
+  "unit",
+  "device",
+)
+
+
+def make_row(
+  metrics: Mapping[str, Any],
+  *,
+  metric: str,
+  rate: bool,
+  config: Any,
+  transform: str | None,
+  params: int,
+  step: int,
+  train_samples: int,
+  seconds: float,
+  environment: Mapping[str, Any],
+  population: int = 1,
+) -> dict[str, Any]:
+  """The row of one finished run: the one home of its schema.
+
+  Args:
+    metrics: of the test split, see `stn.training.evaluate`.
+    metric: the one to report.
+    rate: whether it is a fraction of examples, reported in percent.
+    config: of the run.
+    transform: family of its spatial transformers; None if it has none.
+    params: number of parameters.
+    step: of the checkpoint that was evaluated.
+    train_samples: examples seen in training, repetitions included.
+    seconds: that training took.
+    environment: "device", "commit" and "versions".
+    population: number of runs that trained in one program, in those seconds.
+
+  Returns:
+    A dict ready for JSON. "config" is without the folder of the data sets,
+    which is of one machine. "value" and "interval" are those of "metric", in
+    "unit" ("%" or ""); "error" and "ci95" repeat them where the metric is an
+    error rate, and are None elsewhere.
+
+  Example:
+    >>> from configs import common
+    >>> row = make_row(
+    ...     {"error": 0.01, "error_ci95": (0.0, 0.02), "loss": 0.1,
+    ...      "samples": 100}, metric="error", rate=True,
+    ...     config=common.get_base(), transform=None, params=10, step=5,
+    ...     train_samples=320, seconds=1.0,
+    ...     environment={"device": "cpu", "commit": "c", "versions": {}})
+    >>> row["value"], row["unit"]
+    (1.0, '%')
+  """
+  scale = 100 if rate else 1
+  value = round(scale * metrics[metric], 4)
+  interval = [round(scale * bound, 4) for bound in metrics[f"{metric}_ci95"]]
+  is_error = metric == "error" and rate
+  fields = json.loads(config.to_json())
+  fields["data"]["data_dir"] = ""
+  return {
+    "experiment": config.experiment,
+    "task": config.task.name,
+    "dataset": config.data.name,
+    "distortion": config.data.distortion,
+    "model": config.model.name,
+    "transform": transform,
+    "recipe": config.recipe,
+    "params": params,
+    "seed": config.seed,
+    "step": step,
+    "metric": metric,
+    "value": value,
+    "interval": interval,
+    "unit": "%" if rate else "",
+    "error": value if is_error else None,
+    "ci95": interval if is_error else None,
+    "loss": metrics["loss"],
+    "samples": metrics["samples"],
+    "train_samples": train_samples,
+    "seconds": seconds,
+    "population": population,
+    "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    "device": environment["device"],
+    "commit": environment["commit"],
+    "versions": environment["versions"],
+    "config": fields,
+  }
+
+
+def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
+  r"""Reads results of runs.
+
+  Args:
+    paths: workdirs of finished runs, JSON lines files, or folders of such.
+
+  Returns:
+    One dict a run.
+
+  Raises:
+    FileNotFoundError: if there is nothing at a path, or a run is not finished.
+
+  Example:
+    >>> import tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.jsonl").write_text('{"seed": 0}\n{"seed": 1}\n')
+    >>> read([folder])
+    [{'seed': 0}, {'seed': 1}]
+  """
+  runs = []
+  for path in paths:
+    if (path / "result.json").is_file():
+      runs.append(json.loads((path / "result.json").read_text()))
+      continue
+    if (path / "config.json").is_file():
+      raise FileNotFoundError(
+        f"`path` must be a finished run; {path} has no result.json yet."
+      )
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    if not files:
+      raise FileNotFoundError(
+        f"`path` must be a finished run or hold JSON lines; got {path}."
+      )
+    for file in files:
+      runs += [json.loads(line) for line in file.read_text().splitlines()]
+  return runs
+
+
+def add(
+  workdirs: Sequence[pathlib.Path], folder: pathlib.Path = RESULTS
+) -> list[pathlib.Path]:
+  """Appends the results of finished runs to the files of their experiments.
+
+  Args:
+    workdirs: of the runs.
+    folder: of the files `<experiment>.jsonl`.
+
+  Returns:
+    The file each run went to.
+
+  Raises:
+    FileNotFoundError: if a run is not finished.
+    ValueError: if the same training, with the same seed, is there already;
+      nothing is added then.
+
+  Example:
+    >>> add([pathlib.Path("runs/a")])  # doctest: +SKIP
+    [PosixPath('results/mnist.jsonl')]
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  identity = (*GROUP, "seed")
+  there = {
+    tuple(run[name] for name in identity)
+    for file in folder.glob("*.jsonl")
+    for run in read([file])
+  }
+  runs = read(workdirs)
+  for run in runs:
+    key = tuple(run[name] for name in identity)
+    if key in there:
+      raise ValueError(
+        f"{folder} already holds a run of {run['model']} on "
+        f"{run['distortion']} with recipe {run['recipe']} and seed "
+        f"{run['seed']}. Remove its line to replace it."
+      )
+    there.add(key)
+  files = []
+  for run in runs:
+    files.append(folder / f"{run['experiment']}.jsonl")
+    with files[-1].open("a") as file:
+      file.write(json.dumps(run) + "\n")
+  return files

@@ -1,0 +1,128 @@
+"""Tables of finished runs: means and intervals over seeds."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from stn.results.published import PUBLISHED
+from stn.results.rows import GROUP
+
+# Student's t, two-sided 95 %, for 2, 3, ... seeds.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def interval(values: list[float], single: list[float]) -> list[float]:
+  """The 95 % interval of a mean over runs.
+
+  Args:
+    values: of the runs.
+    single: what to return for a single run: its own, over test examples.
+
+  Returns:
+    Student's, over runs.
+
+  Example:
+    >>> interval([1.0, 3.0], [0.0, 0.0])
+    [0.0, 14.706]
+  """
+  if len(values) == 1:
+    return single
+  t = _T95[min(len(values) - 2, len(_T95) - 1)]
+  half = t * statistics.stdev(values) / math.sqrt(len(values))
+  mean = statistics.fmean(values)
+  return [round(max(0.0, mean - half), 4), round(mean + half, 4)]
+
+
+def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Averages runs that differ in their seed only.
+
+  Args:
+    runs: from `read`.
+
+  Returns:
+    One row for each group, in the order of experiment, dataset, distortion,
+    recipe and model: what was trained; "seeds", their number; "value", the mean
+    of the test metric, and "interval", 95 %, over seeds, or for a single seed
+    over test examples; "error" and "ci95", the same for error rates;
+    "samples" in the test set; "train_samples" and "seconds" per run; "device"
+    and "commit" of the runs.
+
+  Example:
+    >>> run = dict.fromkeys(
+    ...     ["experiment", "task", "dataset", "distortion", "model", "recipe",
+    ...      "metric", "unit"], "")
+    >>> run |= {"transform": None, "params": 1, "interval": [0., 2.],
+    ...         "error": None, "samples": 9, "train_samples": 9, "seconds": 1.,
+    ...         "device": "cpu", "commit": "c", "seed": 0}
+    >>> [row] = summarise([run | {"value": 1.}, run | {"value": 2.}])
+    >>> row["value"], row["seeds"]
+    (1.5, 2)
+  """
+  groups: dict[tuple, list[dict[str, Any]]] = {}
+  for run in runs:
+    groups.setdefault(tuple(run[name] for name in GROUP), []).append(run)
+  rows = []
+  for key, group in groups.items():
+    values = [run["value"] for run in group]
+    value = round(statistics.fmean(values), 4)
+    bounds = interval(values, group[0]["interval"])
+    is_error = group[0]["error"] is not None
+    rows.append(
+      {
+        **{n: v for n, v in zip(GROUP, key, strict=True) if n != "device"},
+        "seeds": len(group),
+        "value": value,
+        "interval": bounds,
+        "error": value if is_error else None,
+        "ci95": bounds if is_error else None,
+        "samples": group[0]["samples"],
+        "train_samples": round(
+          statistics.fmean(run["train_samples"] for run in group)
+        ),
+        "seconds": round(statistics.fmean(r["seconds"] for r in group), 1),
+        "device": group[0]["device"],
+        "commit": ", ".join(sorted({str(run["commit"]) for run in group})),
+      }
+    )
+  order = ("experiment", "dataset", "distortion", "recipe", "model")
+  return sorted(
+    rows,
+    key=lambda row: [str(row[n]) for n in (*order, "transform", "device")],
+  )
+
+
+def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
+  """The table, as in docs/results.md.
+
+  Args:
+    rows: from `summarise`.
+
+  Returns:
+    A Markdown table. Only runs on full MNIST have a published figure.
+
+  Example:
+    >>> to_markdown([]).splitlines()[0][:21]
+    '| experiment | data |'
+  """
+  lines = [
+    "| experiment | data | distortion | model | recipe | parameters "
+    "| test (95 % interval) | published | seeds | time per run |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+  ]
+  for row in rows:
+    names = ("experiment", "distortion", "model", "transform")
+    published = PUBLISHED.get(tuple(row[name] for name in names), "")
+    if row["dataset"] != "mnist":
+      published = ""
+    model = row["model"] + (f" {row['transform']}" if row["transform"] else "")
+    low, high = row["interval"]
+    unit = f" {row['unit']}" if row["unit"] else ""
+    lines.append(
+      f"| {row['experiment']} | {row['dataset']} | {row['distortion']} "
+      f"| {model} | {row['recipe']} | {row['params']:,} "
+      f"| {row['metric']} **{row['value']:.2f}**{unit} ({low:.2f} to "
+      f"{high:.2f}) | {published} | {row['seeds']} "
+      f"| {row['seconds']:.0f} s, {row['device']} |"
+    )
+  return "\n".join(lines)
