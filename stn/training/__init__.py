@@ -2,12 +2,15 @@
 
 from stn.training.checkpoint import CheckpointError, CheckpointStore
 from stn.training.experiment import Experiment
+from stn.training.hyper import TRACED, group
 from stn.training.meter import NonFiniteError
+from stn.training.population_run import train_population
 from stn.training.run import evaluate_run, train_and_evaluate
 from stn.training.signals import Interrupted
 from stn.training.state import TrainState
 
 __all__ = [
+  "TRACED",
   "CheckpointError",
   "CheckpointStore",
   "Experiment",
@@ -15,5 +18,7 @@ __all__ = [
   "NonFiniteError",
   "TrainState",
   "evaluate_run",
+  "group",
   "train_and_evaluate",
+  "train_population",
 ]

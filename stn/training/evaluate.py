@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from stn import metrics
 from stn.tasks import Task
 from stn.training.step import Apply, Batch, Prepare
+from stn.training.warps import theta_statistics, warp_statistics, warp_sums
 
 # (params, model_state, batch) -> sums
 EvalStep = Callable[[Any, Any, Batch], dict[str, Any]]
@@ -32,6 +32,7 @@ def prepare_test_batch(key: jax.Array, batch: Batch, prepare: Prepare) -> Batch:
     The prepared batch; "index" and "mask" as they were.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> batch = {"image": jnp.ones((2, 3)), "index": jnp.arange(2)}
     >>> def scale(key, example):
     ...   return {"image": example["image"] * jax.random.uniform(key)}
@@ -43,28 +44,6 @@ def prepare_test_batch(key: jax.Array, batch: Batch, prepare: Prepare) -> Batch:
   examples = {name: x for name, x in batch.items() if name not in about}
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
   return {**jax.vmap(prepare)(keys, examples), **about}
-
-
-def _theta_sums(theta: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-  """Sums and extremes of theta (N, K, P) over the examples that count."""
-  weight = mask[:, None, None]
-  return {
-    "sum": jnp.where(weight, theta, 0).sum(axis=0),
-    "square": jnp.where(weight, theta**2, 0).sum(axis=0),
-    "min": jnp.where(weight, theta, jnp.inf).min(axis=0),
-    "max": jnp.where(weight, theta, -jnp.inf).max(axis=0),
-  }
-
-
-def _theta_statistics(sums: Mapping[str, np.ndarray], count: float) -> dict:
-  mean = sums["sum"] / count
-  variance = sums["square"] / count - mean**2
-  return {
-    "mean": mean.tolist(),
-    "std": np.sqrt(np.maximum(variance, 0)).tolist(),
-    "min": sums["min"].tolist(),
-    "max": sums["max"].tolist(),
-  }
 
 
 def make_eval_step(
@@ -88,6 +67,7 @@ def make_eval_step(
     `stn.data.evaluation_batches`.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> from stn.tasks import classification
     >>> def apply(params, model_state, inputs, key, train):
     ...   return jnp.zeros((len(inputs), 10)), {}, model_state
@@ -116,8 +96,8 @@ def make_eval_step(
     }
     sums = {
       "examples": metrics.sum_examples({**means, **squares}, mask),
-      "theta": {
-        name: _theta_sums(warp.theta, mask)
+      "warps": {
+        name: warp_sums(warp, mask)
         for name, warp in aux.get("warps", {}).items()
       },
     }
@@ -130,9 +110,89 @@ def make_eval_step(
   return eval_step
 
 
+def make_example_step(
+  task: Task, apply: Apply, prepare: Prepare, key: jax.Array
+) -> Callable[[Any, Any, Batch], tuple[Batch, Any, Any]]:
+  """Makes the pure function that shows what a network does to examples.
+
+  Args:
+    task: what is learned.
+    apply: see `stn.training.step.make_train_step`.
+    prepare: `(key, example) -> example`.
+    key: of the test set.
+
+  Returns:
+    `(params, model_state, batch) -> prepared batch, outputs, aux`.
+  """
+
+  def example_step(params, model_state, batch):
+    batch = prepare_test_batch(key, batch, prepare)
+    outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
+    return batch, outputs, aux
+
+  return example_step
+
+
 def _combine(path: tuple, total: Any, value: Any) -> Any:
-  name = path[-1].key if path[0].key == "theta" else "sum"
+  name = path[-1].key if path[0].key == "warps" else "sum"
   return {"min": np.minimum, "max": np.maximum}.get(name, np.add)(total, value)
+
+
+def sum_batches(
+  sums_of: Callable[[Batch], dict[str, Any]], batches: Iterable[Any]
+) -> dict[str, Any]:
+  """Adds up the sums of batches, on the host.
+
+  Args:
+    sums_of: from a batch to its sums, see `make_eval_step`; several runs may
+      share a leading axis.
+    batches: from `stn.data.evaluation_batches`, on the devices.
+
+  Returns:
+    The sums of all batches, NumPy's, float64.
+
+  Raises:
+    ValueError: if there are no batches.
+
+  Example:
+    >>> sums_of = lambda batch: {"examples": {"count": len(batch)}}
+    >>> float(sum_batches(sums_of, ["ab", "c"])["examples"]["count"])
+    3.0
+  """
+  total = None
+  for batch in batches:
+    sums = jax.device_get(sums_of(batch))
+    # Sums of many squares lose digits in float32.
+    sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
+    total = (
+      sums
+      if total is None
+      else jax.tree_util.tree_map_with_path(_combine, total, sums)
+    )
+  if total is None:
+    raise ValueError("`batches` must hold at least one batch; got none.")
+  return total
+
+
+def summarise(total: Mapping[str, Any], task: Task) -> dict[str, Any]:
+  """What `evaluate` returns, from the sums of all batches."""
+  examples = total["examples"]
+  names = ["loss", *task.metrics]
+  rates = [name for name in names if f"{name}_square" not in examples]
+  result = metrics.summarise(examples, names, rates)
+  if "groups" in total:
+    by_class = metrics.divide_groups(total["groups"])
+    result[f"{task.monitor}_by_class"] = by_class
+  if total["warps"]:
+    for kind, statistics in (
+      ("theta", theta_statistics),
+      ("warps", warp_statistics),
+    ):
+      result[kind] = {
+        name: statistics(sums, float(examples["count"]))
+        for name, sums in total["warps"].items()
+      }
+  return result
 
 
 def evaluate(
@@ -155,9 +215,11 @@ def evaluate(
     For the loss and each metric the mean and its 95 % interval, "<name>_ci95";
     "samples"; by class, "<monitor>_by_class", if the task has groups; and, for
     a network with spatial transformers, "theta": for each by name the "mean",
-    "std", "min" and "max" over the split of each parameter, lists (K, P).
+    "std", "min" and "max" over the split of each parameter, lists (K, P); and
+    "warps", what `stn.training.warps.warp_statistics` tells of each.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> from stn.tasks import classification
     >>> def apply(params, model_state, inputs, key, train):
     ...   return jnp.zeros((len(inputs), 10)), {}, model_state
@@ -169,28 +231,5 @@ def evaluate(
     >>> evaluate(jax.jit(step), {}, {}, [batch], task)["error"]
     0.5
   """
-  total = None
-  for batch in batches:
-    sums = jax.device_get(eval_step(params, model_state, batch))
-    # Sums of many squares lose digits in float32.
-    sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
-    total = (
-      sums
-      if total is None
-      else jax.tree_util.tree_map_with_path(_combine, total, sums)
-    )
-  if total is None:
-    raise ValueError("`batches` must hold at least one batch; got none.")
-  examples = total["examples"]
-  names = ["loss", *task.metrics]
-  rates = [name for name in names if f"{name}_square" not in examples]
-  result = metrics.summarise(examples, names, rates)
-  if "groups" in total:
-    by_class = metrics.divide_groups(total["groups"])
-    result[f"{task.monitor}_by_class"] = by_class
-  if total["theta"]:
-    result["theta"] = {
-      name: _theta_statistics(sums, float(examples["count"]))
-      for name, sums in total["theta"].items()
-    }
-  return result
+  sums_of = functools.partial(eval_step, params, model_state)
+  return summarise(sum_batches(sums_of, batches), task)

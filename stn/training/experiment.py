@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,17 +15,18 @@ from jax.sharding import Mesh
 from stn import data, models
 from stn.tasks import Spec, Task, make_task
 from stn.training import evaluate, optim, step
+from stn.training.penalty import make_penalty
 from stn.training.sharding import (
   make_mesh,
   process_rows,
   put_batch,
   replicated,
 )
-from stn.training.state import TrainState, init_state
+from stn.training.state import TrainState, init_state, new_state
 from stn.training.workdir import check_version
 
 # What the random keys of a seed are for.
-_INIT, _TRAIN, _TEST = range(3)
+INIT, TRAIN, TEST = range(3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ class Experiment:
     # Fails on a wrong name before the data is read.
     task = make_task(**config.task.to_dict())
     optim.make_optimizer(config.optim, 3)
+    make_penalty(config.penalty)
     data_config = config.data.copy_and_resolve_references()
     if data_dir is not None:
       data_config.data_dir = data_dir
@@ -120,6 +122,12 @@ class Experiment:
     if split not in self._sources:
       self._sources[split] = data.load_split(self.data_config, split)
     return self._sources[split]
+
+  def read_splits(self) -> None:
+    """Reads all that a training needs; fails where something is missing."""
+    for split in {self.monitor_split, "test"}:
+      self.source(split)
+    _ = self.num_steps
 
   @property
   def monitor_split(self) -> str:
@@ -153,8 +161,8 @@ class Experiment:
 
     return jax.jit(make, out_shardings=replicated(self.mesh))()
 
-  def _init(self, key: jax.Array) -> tuple[Any, Any]:
-    """Parameters and model state, from a key."""
+  def init(self, key: jax.Array) -> tuple[Any, Any]:
+    """Parameters and model state, from a key; pure."""
     example = {
       name: jnp.zeros((1, *field.shape), field.dtype)
       for name, field in self.spec.example.items()
@@ -163,18 +171,27 @@ class Experiment:
 
   def init_state(self) -> TrainState:
     """The state at step 0."""
-    key = self.key(self.config.seed, _INIT)
-    return init_state(self._init, self.optimizer, key, self.mesh)
+    key = self.key(self.config.seed, INIT)
+    return init_state(self.init, self.optimizer, key, self.mesh)
 
-  def variables_shape(self) -> tuple[Any, Any]:
-    """Shapes, dtypes and shardings of parameters and model state."""
+  def _on_mesh(self, shapes: Any) -> Any:
+    """Shapes and dtypes, with shardings."""
     sharding = replicated(self.mesh)
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(
         leaf.shape, leaf.dtype, sharding=sharding
       ),
-      jax.eval_shape(self._init, jax.random.key(0)),
+      shapes,
     )
+
+  def state_shape(self) -> TrainState:
+    """Shapes, dtypes and shardings of the state."""
+    make = functools.partial(new_state, self.init, self.optimizer)
+    return self._on_mesh(jax.eval_shape(make, jax.random.key(0)))
+
+  def variables_shape(self) -> tuple[Any, Any]:
+    """Shapes, dtypes and shardings of parameters and model state."""
+    return self._on_mesh(jax.eval_shape(self.init, jax.random.key(0)))
 
   @functools.cached_property
   def _answer_shape(self) -> tuple[Any, Any, Any]:
@@ -213,7 +230,7 @@ class Experiment:
   @functools.cached_property
   def train_key(self) -> jax.Array:
     """The key of everything random in training."""
-    return self.key(self.config.seed, _TRAIN)
+    return self.key(self.config.seed, TRAIN)
 
   @functools.lru_cache(maxsize=2)  # noqa: B019
   def train_step(self, num_steps: int) -> step.Step:
@@ -224,6 +241,7 @@ class Experiment:
       self.optimizer,
       self.prepare,
       functools.partial(step.num_parts, self.mesh),
+      make_penalty(self.config.penalty),
     )
     return step.compile_train_step(one, self.mesh, num_steps)
 
@@ -256,24 +274,32 @@ class Experiment:
     Yields:
       Batches, read ahead in threads if the config or the source says so.
     """
+    for batch, (_, count) in self.read_ahead(self.train_batch, calls):
+      yield put_batch(batch, self.mesh, stacked=count > 1)
+
+  def read_ahead(
+    self,
+    read: Callable[[int, int], data.Batch],
+    calls: Iterable[tuple[int, int]],
+  ) -> Iterator[tuple[data.Batch, tuple[int, int]]]:
+    """What `read` makes of each call, and the call; on the host."""
     config = self.config.data
     threads = config.num_threads
     if threads < 0:
       threads = 0 if config.in_memory else data.available_cores()
-    for batch, count in data.prefetch(
-      lambda call: (self.train_batch(*call), call[1]),
+    return data.prefetch(
+      lambda call: (read(*call), call),
       calls,
       ahead=max(config.prefetch, threads),
       threads=threads,
-    ):
-      yield put_batch(batch, self.mesh, stacked=count > 1)
+    )
 
   # Evaluation.
 
   @functools.cached_property
   def test_key(self) -> jax.Array:
     """The key of everything random in evaluation."""
-    return self.key(self.config.data.eval_seed, _TEST)
+    return self.key(self.config.data.eval_seed, TEST)
 
   @functools.cached_property
   def _eval_step(self) -> evaluate.EvalStep:
@@ -294,29 +320,23 @@ class Experiment:
       self._eval_step,
       state.params,
       state.model_state,
-      self._eval_batches(split),
+      (put_batch(batch, self.mesh) for batch in self.eval_batches(split)),
       self.task,
     )
 
-  def _eval_batches(self, split: str) -> Iterator[dict[str, jax.Array]]:
+  def eval_batches(self, split: str) -> Iterator[data.Batch]:
+    """The batches of an evaluation, on the host."""
     config, devices = self.config.data, self.mesh.size
     # Whatever the number of devices, they divide it.
     size = math.ceil(config.eval_batch_size / devices) * devices
-    for batch in data.evaluation_batches(
+    return data.evaluation_batches(
       self.source(split), size, config.eval_seed, process_rows(self.mesh, size)
-    ):
-      yield put_batch(batch, self.mesh)
+    )
 
   @functools.cached_property
   def example_step(self) -> Any:
     """Jitted `params, model_state, batch -> prepared batch, outputs, aux`."""
-    key = self.test_key
-
-    def examples(params, model_state, batch):
-      batch = evaluate.prepare_test_batch(key, batch, self.prepare)
-      outputs, aux, _ = self.network.apply(
-        params, model_state, self.task.inputs(batch), key, False
-      )
-      return batch, outputs, aux
-
+    examples = evaluate.make_example_step(
+      self.task, self.network.apply, self.prepare, self.test_key
+    )
     return jax.jit(examples, out_shardings=replicated(self.mesh))

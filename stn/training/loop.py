@@ -1,22 +1,93 @@
 """The training loop: steps, with evaluations and checkpoints between them."""
 
 import contextlib
-import pathlib
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import jax
-
-from stn import visualise
-from stn.training.checkpoint import CheckpointStore
-from stn.training.experiment import Experiment
-from stn.training.meter import Meter, NonFiniteError
-from stn.training.pictures import draw_examples
-from stn.training.progress import Progress
+from stn.training.meter import Meter
 from stn.training.signals import Interrupted
 from stn.training.state import TrainState
+
+
+@runtime_checkable
+class Trained(Protocol):
+  """What is trained: an `Experiment`, or a `Population` of them.
+
+  A state, a batch and a key are passed on and never looked into: those of a
+  population hold all its runs.
+  """
+
+  @property
+  def config(self) -> Any:
+    """How often to log, evaluate and save."""
+    ...
+
+  @property
+  def num_steps(self) -> Any:
+    """The length of the training."""
+    ...
+
+  @property
+  def monitor_split(self) -> str:
+    """The split to evaluate."""
+    ...
+
+  @property
+  def train_key(self) -> Any:
+    """Of everything random."""
+    ...
+
+  def train_step(self, num_steps: int) -> Any:
+    """The jitted `(state, batch, key) -> state, measured`."""
+    ...
+
+  def train_batches(self, calls: list[tuple[int, int]]) -> Any:
+    """The batch of each call."""
+    ...
+
+  def evaluate(self, state: TrainState, split: str) -> Any:
+    """The metrics of a split."""
+    ...
+
+
+@runtime_checkable
+class Recorder(Protocol):
+  """Who keeps what is trained: see `stn.training.record.Record`."""
+
+  @property
+  def is_new(self) -> bool:
+    """Whether there is no checkpoint yet."""
+    ...
+
+  def add_seconds(self, seconds: float) -> None:
+    """Counts time."""
+    ...
+
+  def train(self, step: int, metrics: Any) -> None:
+    """Reports what steps measured."""
+    ...
+
+  def evaluation(self, step: int, state: TrainState, metrics: Any) -> None:
+    """Reports an evaluation, draws examples and saves."""
+    ...
+
+  def save(self, state: TrainState) -> None:
+    """Saves a checkpoint."""
+    ...
+
+  def wait(self) -> None:
+    """Waits until everything is on disk."""
+    ...
+
+  def bad_step(self, step: Any) -> None:
+    """Is told the steps that were not finite, -1 elsewhere."""
+    ...
+
+  def must_stop(self, step: int) -> bool:
+    """Whether any process of many was told to stop."""
+    ...
 
 
 def plan_calls(
@@ -51,22 +122,20 @@ def plan_calls(
 
 
 def train(
-  experiment: Experiment,
+  trained: Trained,
   state: TrainState,
-  store: CheckpointStore,
-  progress: Progress,
+  step: int,
+  record: Recorder,
   signals: list[int],
-  workdir: pathlib.Path,
 ) -> TrainState:
   """Trains up to the last step; evaluates and saves on the way.
 
   Args:
-    experiment: what is trained.
+    trained: what is trained.
     state: where to start or continue; donated.
-    store: of the checkpoints.
-    progress: who is told.
+    step: of the state.
+    record: who is told, and keeps it.
     signals: those that were caught; see `stn.training.signals`.
-    workdir: folder of the run, for pictures.
 
   Returns:
     The state after the last step.
@@ -76,52 +145,30 @@ def train(
     CheckpointError: if a checkpoint cannot be written.
     Interrupted: after a signal.
   """
-  try:
-    return _train(experiment, state, store, progress, signals, workdir)
-  except NonFiniteError as error:
-    store.wait()
-    raise NonFiniteError(
-      error.step,
-      f"; {store.last_good} in {store.directory}. A smaller "
-      "optim.learning_rate, or optim.clip_norm, may help",
-    ) from None
-
-
-def _train(experiment, state, store, progress, signals, workdir):
-  config, num_steps = experiment.config, experiment.num_steps
-  meter = Meter()
-  step, tick = int(state.step), time.perf_counter()
+  config, num_steps = trained.config, trained.num_steps
+  meter = Meter(record.bad_step)
+  tick = time.perf_counter()
   compiled = set()
 
   def count_seconds():
     nonlocal tick
     now = time.perf_counter()
-    progress.seconds += now - tick
+    record.add_seconds(now - tick)
     tick = now
 
   def evaluate_and_save():
-    split = experiment.monitor_split
-    metrics = experiment.evaluate(state, split)
+    metrics = trained.evaluate(state, trained.monitor_split)
     count_seconds()
-    progress.evaluation(step, split, metrics)
-    title = f"step {step}: {split} {progress.describe(metrics)}"
-    picture = draw_examples(experiment, state, title)
-    if picture is not None:
-      progress.picture(step, picture)
-      path = workdir / "pictures" / f"step_{step:07d}.png"
-      path.parent.mkdir(exist_ok=True)
-      path.write_bytes(visualise.encode_png(picture))
-    monitored = metrics[experiment.task.monitor]
-    store.save(state, monitored if split == "validation" else None)
+    record.evaluation(step, state, metrics)
 
-  if step == 0 and not store.steps():
+  if step == 0 and record.is_new:
     evaluate_and_save()
   meter.restart_clock()
   calls = list(plan_calls(step, num_steps, config))
-  with contextlib.closing(experiment.train_batches(calls)) as batches:
+  with contextlib.closing(trained.train_batches(calls)) as batches:
     for (_, count), batch in zip(calls, batches, strict=True):
-      state, measured = experiment.train_step(count)(
-        state, batch, experiment.train_key
+      state, measured = trained.train_step(count)(
+        state, batch, trained.train_key
       )
       step += count
       meter.add(measured)
@@ -130,8 +177,8 @@ def _train(experiment, state, store, progress, signals, workdir):
         meter.restart_clock()
       if step % config.log_every == 0 or step == num_steps:
         count_seconds()
-        progress.train(step, meter.read())
-      if jax.process_count() > 1 and store.reached_preemption(step):
+        record.train(step, meter.read())
+      if record.must_stop(step):
         signals.append(signal.SIGTERM)
       save = config.checkpoint_every and step % config.checkpoint_every == 0
       if step % config.eval_every == 0 or step == num_steps:
@@ -140,9 +187,9 @@ def _train(experiment, state, store, progress, signals, workdir):
         meter.restart_clock()
       elif save or signals:
         meter.drain()
-        store.save(state)
+        record.save(state)
       if signals:
-        store.wait()
+        record.wait()
         raise Interrupted(signals[0], step)
-  store.wait()
+  record.wait()
   return state

@@ -1,5 +1,10 @@
-"""Optimisers and schedules, from optax by config."""
+"""Optimisers and schedules, from optax by config.
 
+The numbers of a config may be traced, see `stn.training.hyper`: nothing here
+asks for their values, but whether momentum and the limit of the norm are 0.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,20 +13,33 @@ import optax
 
 from stn._checks import lookup
 
+
+def _of_peak(make: Callable[[Any, int], optax.Schedule]) -> Callable:
+  """Multiplies a schedule whose peak is 1 by `config.learning_rate`."""
+
+  def make_schedule(config, num_steps):
+    share = make(config, num_steps)
+    return lambda count: config.learning_rate * share(count)
+
+  return make_schedule
+
+
 SCHEDULES = {
   # The paper's: divided by 10 at equal intervals, after 1/3 and 2/3 of it.
-  "step": lambda config, num_steps: optax.piecewise_constant_schedule(
-    config.learning_rate, {num_steps // 3: 0.1, num_steps * 2 // 3: 0.1}
+  "step": _of_peak(
+    lambda config, num_steps: optax.piecewise_constant_schedule(
+      1.0, {num_steps // 3: 0.1, num_steps * 2 // 3: 0.1}
+    )
   ),
-  "cosine": lambda config, num_steps: optax.warmup_cosine_decay_schedule(
-    0.0,
-    config.learning_rate,
-    warmup_steps=round(config.warmup * num_steps),
-    decay_steps=num_steps,
+  "cosine": _of_peak(
+    lambda config, num_steps: optax.warmup_cosine_decay_schedule(
+      0.0,
+      1.0,
+      warmup_steps=round(config.warmup * num_steps),
+      decay_steps=num_steps,
+    )
   ),
-  "constant": lambda config, num_steps: optax.constant_schedule(
-    config.learning_rate
-  ),
+  "constant": _of_peak(lambda config, num_steps: optax.constant_schedule(1.0)),
 }
 
 
@@ -30,10 +48,17 @@ def _is_kernel(params: Any) -> Any:
   return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
+def _is_zero(number: Any) -> bool:
+  """Whether a number is 0; one that is traced is not."""
+  return isinstance(number, (int, float)) and not number
+
+
 OPTIMIZERS = {
   "sgd": lambda config, schedule: optax.chain(
     optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
-    optax.sgd(schedule, momentum=config.momentum or None),
+    optax.sgd(
+      schedule, momentum=None if _is_zero(config.momentum) else config.momentum
+    ),
   ),
   "adamw": lambda config, schedule: optax.adamw(
     schedule, weight_decay=config.weight_decay, mask=_is_kernel
@@ -93,7 +118,8 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
       `(config, schedule) -> optax transformation`; what `make_schedule` wants;
       `momentum` ("sgd" only); `weight_decay`, of kernels only; `clip_norm`, the
       largest global norm of a gradient, 0 for no limit; `localisation_lr`, the
-      factor on the learning rate of localisation networks.
+      factor on the learning rate of localisation networks, and
+      `localisation_warmup`, the share of steps in which it rises from 0.
     num_steps: length of the training.
 
   Returns:
@@ -107,7 +133,7 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
     >>> optimizer = make_optimizer(ConfigDict({
     ...     "name": "sgd", "schedule": "constant", "learning_rate": 1.0,
     ...     "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0,
-    ...     "localisation_lr": 0.1}), 10)
+    ...     "localisation_lr": 0.1, "localisation_warmup": 0.0}), 10)
     >>> params = dict.fromkeys(["localisation", "classifier"], jnp.zeros(()))
     >>> grads = dict.fromkeys(params, jnp.ones(()))
     >>> updates, _ = optimizer.update(grads, optimizer.init(params), params)
@@ -117,10 +143,14 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
   make = lookup("optim.name", config.name, OPTIMIZERS)
   schedule = make_schedule(config, num_steps)
   parts = []
-  if config.clip_norm:
+  if not _is_zero(config.clip_norm):
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   parts.append(make(config, schedule))
-  if config.localisation_lr != 1:
-    slower = optax.scale(config.localisation_lr)
-    parts.append(optax.masked(slower, is_localisation))
+  rise = round(config.localisation_warmup * num_steps)
+  slower = optax.scale_by_schedule(
+    lambda count: (
+      config.localisation_lr * jnp.minimum((count + 1) / (rise + 1), 1)
+    )
+  )
+  parts.append(optax.masked(slower, is_localisation))
   return optax.chain(*parts)

@@ -1,9 +1,12 @@
 """Pictures of a few fixed test examples, during training and after it."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
 from stn import data, visualise
+from stn.tasks import Task
 from stn.training.experiment import Experiment
 from stn.training.state import TrainState
 
@@ -34,6 +37,32 @@ def choose_examples(labels: np.ndarray, number: int) -> np.ndarray:
   return np.lexsort((labels, rank))[:number].astype(np.int32)
 
 
+def read_examples(experiment: Experiment) -> data.Batch | None:
+  """The test examples of the pictures; None if there are to be none."""
+  config = experiment.config
+  if not config.num_pictures:
+    return None
+  test = experiment.source("test")
+  index = choose_examples(test.labels, config.num_pictures)
+  return data.read_test_examples(test, index, config.data.eval_seed)
+
+
+def draw_panel(task: Task, shown: tuple[Any, Any, Any], title: str):
+  """Draws examples.
+
+  Args:
+    task: of the network.
+    shown: the prepared batch, outputs and `aux` of a network, on the host.
+    title: of the picture.
+
+  Returns:
+    uint8 (H, W, 3).
+  """
+  batch, outputs, aux = shown
+  captions = task.answer(outputs, batch)
+  return visualise.panel(task.inputs(batch), captions, aux["warps"], title)
+
+
 def draw_examples(
   experiment: Experiment, state: TrainState, title: str
 ) -> np.ndarray | None:
@@ -48,17 +77,12 @@ def draw_examples(
     uint8 (H, W, 3); None if `config.num_pictures` is 0, and on all processes
     but the first, which take part in the computation all the same.
   """
-  config = experiment.config
-  if not config.num_pictures:
+  batch = read_examples(experiment)
+  if batch is None:
     return None
-  test = experiment.source("test")
-  index = choose_examples(test.labels, config.num_pictures)
-  batch = data.read_test_examples(test, index, config.data.eval_seed)
-  batch, outputs, aux = jax.device_get(
+  shown = jax.device_get(
     experiment.example_step(state.params, state.model_state, batch)
   )
   if jax.process_index():
     return None
-  captions = experiment.task.answer(outputs, batch)
-  inputs = experiment.task.inputs(batch)
-  return visualise.panel(inputs, captions, aux["warps"], title)
+  return draw_panel(experiment.task, shown, title)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import rich.console
-import rich.progress
 import tensorboardX
 
+from stn.training.console import Console
 from stn.training.workdir import write_atomically
 
 
@@ -57,9 +56,9 @@ def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 class Progress:
   """Reports how a run goes, on the console and in its workdir.
 
-  Lines of metrics.jsonl are objects with "step", "kind" ("train" or a split),
-  "seconds" since the start of the run, over restarts, and the metrics. A
-  restarted run cuts off what lies after its checkpoint.
+  Lines of metrics.jsonl are objects with "step" of "num_steps", "kind" ("train"
+  or a split), "seconds" since the start of the run, over restarts, and the
+  metrics. A restarted run cuts off what lies after its checkpoint.
 
   Args:
     workdir: of the run.
@@ -68,6 +67,7 @@ class Progress:
     monitor: the metric to show.
     rate: whether that is a fraction of examples, shown in percent.
     quiet: writes and shows nothing: for all processes but the first.
+    shown: if False, writes but shows nothing: one of many runs.
   """
 
   def __init__(
@@ -79,14 +79,14 @@ class Progress:
     monitor: str,
     rate: bool,
     quiet: bool = False,
+    shown: bool = True,
   ):
     """Opens the files and, on a terminal, the bar."""
     self.quiet = quiet
     self._monitor, self._rate = monitor, rate
-    self.console = rich.console.Console(quiet=quiet, highlight=False)
-    self._step = step
     self._num_steps = num_steps
     self._path = workdir / "metrics.jsonl"
+    self._console: Console | None = None
     self.seconds = 0.0
     if quiet:
       return
@@ -99,19 +99,7 @@ class Progress:
     self._board = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
     )
-    self._bar = None
-    if self.console.is_terminal:
-      self._bar = rich.progress.Progress(
-        rich.progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-        rich.progress.BarColumn(bar_width=24),
-        rich.progress.TextColumn("{task.fields[status]}"),
-        rich.progress.TimeRemainingColumn(),
-        console=self.console,
-      )
-      self._task = self._bar.add_task(
-        "", total=num_steps, completed=step, status=""
-      )
-      self._bar.start()
+    self._console = Console(num_steps, step) if shown else None
 
   def __enter__(self) -> "Progress":
     """Returns itself."""
@@ -121,14 +109,15 @@ class Progress:
     """Closes files and bar."""
     if self.quiet:
       return
-    if self._bar:
-      self._bar.stop()
+    if self._console:
+      self._console.close()
     self._board.close()
     self._file.close()
 
   def say(self, text: str) -> None:
     """Prints a line, above the bar if there is one."""
-    self.console.print(text, markup=False, soft_wrap=True)
+    if self._console:
+      self._console.say(text)
 
   def describe(
     self, metrics: Mapping[str, Any], *, interval: bool = False
@@ -144,10 +133,8 @@ class Progress:
     )
     if self.quiet:
       return
-    if self._bar:
-      self._bar.update(self._task, completed=step, status=status)
-    else:
-      self.say(f"step {step}/{self._num_steps}  {status}")
+    if self._console:
+      self._console.report(step, status)
     self._write(step, "train", metrics)
 
   def evaluation(
@@ -168,7 +155,12 @@ class Progress:
       self._board.add_image("examples", picture, step, dataformats="HWC")
 
   def _write(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
-    line = {"step": step, "kind": kind, "seconds": round(self.seconds, 3)}
+    line = {
+      "step": step,
+      "num_steps": self._num_steps,
+      "kind": kind,
+      "seconds": round(self.seconds, 3),
+    }
     self._file.write(json.dumps({**line, **metrics}) + "\n")
     for name, value in metrics.items():
       if isinstance(value, (int, float)):

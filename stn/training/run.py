@@ -7,36 +7,15 @@ from typing import Any
 
 import jax
 
-from stn import results, visualise
+from stn import visualise
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
 from stn.training.loop import train
 from stn.training.pictures import draw_examples
 from stn.training.progress import Progress, describe
+from stn.training.record import Record, finish
 from stn.training.signals import caught_signals
-from stn.training.state import TrainState
-
-
-def _result(
-  experiment: Experiment, state: TrainState, metrics: dict, seconds: float
-) -> dict[str, Any]:
-  """The row of results/ about a finished run."""
-  config, task = experiment.config, experiment.task
-  environment = workdir_lib.environment()
-  transform = config.model.get("transform", "")
-  return results.make_row(
-    metrics,
-    metric=task.monitor,
-    rate=task.monitor in experiment.rates,
-    config=config,
-    transform=transform if experiment.has_transformer else None,
-    params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-    step=int(state.step),
-    train_samples=experiment.num_steps * config.data.batch_size,
-    seconds=round(seconds, 1),
-    environment=environment,
-  )
 
 
 def train_and_evaluate(
@@ -79,9 +58,7 @@ def train_and_evaluate(
   if finished.exists():
     return json.loads(finished.read_text())
   experiment = Experiment.build(config)
-  num_steps = experiment.num_steps
-  for split in {experiment.monitor_split, "test"}:
-    experiment.source(split)  # what is missing shows before anything is written
+  experiment.read_splits()  # what is missing shows before anything is written
   first_process = jax.process_index() == 0
   if first_process:
     workdir_lib.claim(config, workdir)
@@ -100,27 +77,26 @@ def train_and_evaluate(
       caught_signals() as signals,
       Progress(
         workdir,
-        num_steps,
+        experiment.num_steps,
         int(state.step),
         monitor=monitor,
         rate=monitor in experiment.rates,
         quiet=not first_process,
       ) as progress,
     ):
+      step = int(state.step)
       if restored is not None:
-        progress.say(f"Continuing {workdir} after step {int(state.step)}.")
-      state = train(experiment, state, store, progress, signals, workdir)
+        progress.say(f"Continuing {workdir} after step {step}.")
+      record = Record(experiment, config, workdir, store, progress)
+      state = train(experiment, state, step, record, signals)
       best = store.best_step()
       if best is not None and best != int(state.step):
         state = store.restore(best, state)
       metrics = experiment.evaluate(state, "test")
-      progress.evaluation(int(state.step), "test", metrics)
-      result = _result(experiment, state, metrics, progress.seconds)
+      environment = workdir_lib.environment()
+      result = record.result(int(state.step), metrics, environment)
   if first_process:
-    pictures = sorted((workdir / "pictures").glob("step_*.png"))
-    if pictures:
-      visualise.write_gif(pictures, workdir / "pictures.gif")
-    workdir_lib.write_atomically(finished, json.dumps(result, indent=2))
+    finish(workdir, result)
   return result
 
 

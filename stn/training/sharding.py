@@ -1,6 +1,8 @@
 """Where arrays live: a mesh of devices, and who holds which rows."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +34,87 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
       )
     devices = devices[:num_devices]
   return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def make_run_mesh(mesh: Mesh, num_runs: int) -> tuple[Mesh, int]:
+  """A mesh over the axis "run", for runs that train in one program.
+
+  Each device holds as many runs as any other. Where they do not divide the
+  runs, some runs are computed twice: the time is that of the device with most
+  runs in any case.
+
+  Args:
+    mesh: of a run alone, whose devices are used.
+    num_runs: runs that train together.
+
+  Returns:
+    The mesh, of no more devices than that takes; and the number of runs that it
+    holds, at least `num_runs`.
+
+  Example:
+    >>> mesh, num_slots = make_run_mesh(make_mesh(1), 3)
+    >>> mesh.axis_names, num_slots
+    (('run',), 3)
+  """
+  devices = mesh.devices.flatten()
+  share = math.ceil(num_runs / len(devices))
+  devices = devices[: math.ceil(num_runs / share)]
+  runs = Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
+  return runs, share * len(devices)
+
+
+def run_sharding(mesh: Mesh) -> NamedSharding:
+  """Runs, the first axis, split over the devices of `make_run_mesh`.
+
+  Example:
+    >>> tuple(run_sharding(make_run_mesh(make_mesh(1), 1)[0]).spec)
+    ('run',)
+  """
+  return NamedSharding(mesh, PartitionSpec("run"))
+
+
+def map_runs(
+  function: Callable[..., Any],
+  mesh: Mesh,
+  in_axes: Sequence[Any],
+  donate: int | None = None,
+) -> Callable[..., Any]:
+  """Jits a function of one run for all runs, each on its device.
+
+  No device ever waits for another one.
+
+  Args:
+    function: of one run, pure.
+    mesh: from `make_run_mesh`.
+    in_axes: of each argument, as for `jax.vmap`: 0 if each run has its own,
+      None if all share one.
+    donate: the argument whose memory the results may take.
+
+  Returns:
+    The jitted function; results have a first axis of runs.
+
+  Example:
+    >>> mesh, _ = make_run_mesh(make_mesh(1), 2)
+    >>> add = map_runs(lambda a, b: a + b, mesh, (0, None))
+    >>> add(np.arange(2), 10).tolist()
+    [10, 11]
+  """
+  own, shared = PartitionSpec("run"), PartitionSpec()
+  specs = jax.tree.map(
+    lambda axis: shared if axis is None else own,
+    tuple(in_axes),
+    is_leaf=lambda axis: axis is None,
+  )
+  return jax.jit(
+    jax.shard_map(
+      jax.vmap(function, in_axes=tuple(in_axes)),
+      mesh=mesh,
+      in_specs=specs,
+      out_specs=own,
+      check_vma=False,  # a scan that starts from zeros is no error
+    ),
+    donate_argnums=() if donate is None else donate,
+  )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -38,7 +38,7 @@ def caught_signals() -> Iterator[list[int]]:
     caught.append(signum)
     signal.signal(signum, before[signum])
 
-  if jax.process_count() == 1:
+  if not jax.distributed.is_initialized():
     for signum in (signal.SIGTERM, signal.SIGINT):
       before[signum] = signal.signal(signum, catch)
   try:

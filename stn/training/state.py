@@ -1,5 +1,6 @@
 """The training state: what a step changes, and a checkpoint holds."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,17 @@ class TrainState(NamedTuple):
   opt_state: optax.OptState
 
 
+def new_state(
+  init: Callable[[jax.Array], tuple[Any, Any]],
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+) -> TrainState:
+  """The state at step 0, see `init_state`; pure."""
+  params, model_state = init(key)
+  opt_state = optimizer.init(params)
+  return TrainState(jnp.zeros((), jnp.int32), params, model_state, opt_state)
+
+
 def init_state(
   init: Callable[[jax.Array], tuple[Any, Any]],
   optimizer: optax.GradientTransformation,
@@ -53,11 +65,5 @@ def init_state(
     >>> int(state.step)
     0
   """
-
-  def make(key):
-    params, model_state = init(key)
-    return TrainState(
-      jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params)
-    )
-
+  make = functools.partial(new_state, init, optimizer)
   return jax.jit(make, out_shardings=replicated(mesh))(key)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from stn import metrics
 from stn.tasks import Task
+from stn.training.penalty import Penalty
 from stn.training.sharding import batch_sharding, replicated
 from stn.training.state import TrainState
 
@@ -78,6 +79,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   prepare: Prepare,
   num_parts: Callable[[Any], int] = lambda inputs: 1,
+  penalty: Penalty | None = None,
 ) -> Step:
   """Makes the pure train step.
 
@@ -90,11 +92,14 @@ def make_train_step(
     num_parts: from the inputs to the number of equal parts that are
       differentiated one after the other, where the loss is a sum over examples:
       not for a network with a state, or a task that is not separable.
+    penalty: `warps -> (N,)`, of `aux["warps"]`, added to the loss; None adds
+      nothing, nor does a network without spatial transformers.
 
   Returns:
     `(state, batch, key) -> state, measured`. The batch is as a source gives it,
     leading axis N. Everything random comes from the key and the step. Measured
-    are "sums": "loss", the task's metrics and "count", summed over the batch;
+    are "sums": "loss", the task's metrics, "penalty" if there is one, and
+    "count", summed over the batch;
     "norms": "grad_norm" and "param_norm"; and "bad_step": the step if loss or
     gradient is not finite, else -1.
 
@@ -117,7 +122,7 @@ def make_train_step(
     parts = 1 if whole else num_parts(task.inputs(batch))
 
     def loss_fn(params, part, index):
-      outputs, _, model_state = apply(
+      outputs, aux, model_state = apply(
         params,
         state.model_state,
         task.inputs(part),
@@ -126,8 +131,11 @@ def make_train_step(
       )
       values = {"loss": task.loss(outputs, part)}
       values |= {name: f(outputs, part) for name, f in task.metrics.items()}
+      if penalty is not None and aux["warps"]:
+        values["penalty"] = penalty(aux["warps"])
       sums = metrics.sum_examples(values)
-      return sums["loss"] / size, (sums, model_state)
+      total = sums["loss"] + sums.get("penalty", 0.0)
+      return total / size, (sums, model_state)
 
     def differentiate(part, index):
       return jax.value_and_grad(loss_fn, has_aux=True)(
@@ -165,6 +173,63 @@ def _merge(measured: dict[str, Any]) -> dict[str, Any]:
   }
 
 
+def take_steps(step: Step, num_steps: int) -> Step:
+  """A step, or several in one call; pure.
+
+  Args:
+    step: from `make_train_step`.
+    num_steps: steps per call. If more than one, the batch has a first axis of
+      steps, and what is measured is about all of them.
+
+  Returns:
+    `(state, batch, key) -> state, measured`.
+
+  Example:
+    >>> step = take_steps(lambda state, batch, key: (state, {}), 1)
+  """
+
+  def many_steps(state, batches, key):
+    state, measured = jax.lax.scan(
+      lambda state, batch: step(state, batch, key), state, batches
+    )
+    return state, _merge(measured)
+
+  return many_steps if num_steps > 1 else step
+
+
+def freeze_when_bad(step: Step) -> Step:
+  """Makes a step keep the state from the first step that is not finite on.
+
+  A frozen state counts no steps, which tells it from the others; nothing else
+  has to be remembered.
+
+  Args:
+    step: from `make_train_step`.
+
+  Returns:
+    `(state, (batch, number), key) -> state, measured`, where `number` is that
+    of the step, from 0. "bad_step" stays that of the step where it froze.
+
+  Example:
+    >>> def step(state, batch, key):
+    ...   return state._replace(step=state.step + 1), {"bad_step": state.step}
+    >>> state = TrainState(jnp.array(0), {}, {}, ())
+    >>> state, measured = freeze_when_bad(step)(state, ({}, 0), None)
+    >>> int(state.step), int(measured["bad_step"])
+    (0, 0)
+  """
+
+  def guarded(state, batch_and_number, key):
+    batch, number = batch_and_number
+    new, measured = step(state, batch, key)
+    good = (state.step == number) & (measured["bad_step"] < 0)
+    kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+    bad_step = jnp.where(good, -1, state.step)
+    return kept, {**measured, "bad_step": bad_step}
+
+  return guarded
+
+
 def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
   """Jits a train step, or several in one call.
 
@@ -184,16 +249,9 @@ def compile_train_step(step: Step, mesh: Mesh, num_steps: int = 1) -> Step:
     >>> compiled = compile_train_step(
     ...     lambda state, batch, key: (state, {}), make_mesh(1))
   """
-
-  def many_steps(state, batches, key):
-    state, measured = jax.lax.scan(
-      lambda state, batch: step(state, batch, key), state, batches
-    )
-    return state, _merge(measured)
-
   whole, split = replicated(mesh), batch_sharding(mesh, stacked=num_steps > 1)
   return jax.jit(
-    many_steps if num_steps > 1 else step,
+    take_steps(step, num_steps),
     donate_argnums=0,
     in_shardings=(whole, split, whole),
     out_shardings=whole,

@@ -9,12 +9,14 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import filelock
 import jax
 from ml_collections import ConfigDict
+
+from stn.fields import differences
 
 PACKAGES = (
   "stn-jax",
@@ -27,10 +29,10 @@ PACKAGES = (
 )
 
 # Fields and checkpoints of another version are refused, not misread.
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 
 # What may change from one machine to the next, and not what is computed.
-_MAY_DIFFER = ("data.data_dir", "num_devices")
+MAY_DIFFER = ("data.data_dir", "num_devices")
 
 
 def check_version(config: Any, where: str = "the config") -> None:
@@ -88,16 +90,6 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
   return config
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-  if not isinstance(tree, dict):
-    return {prefix[:-1]: tree}
-  return {
-    name: value
-    for key, subtree in tree.items()
-    for name, value in _flatten(subtree, f"{prefix}{key}.").items()
-  }
-
-
 def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   """Refuses a workdir that holds a run with another config.
 
@@ -114,19 +106,15 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   if not path.exists():
     return
   load_config(workdir)
-  there = _flatten(json.loads(path.read_text()))
-  here = _flatten(json.loads(config_to_json(config)))
-  missing = object()
-  differences = [
-    f"  {name}: there {there.get(name, '-')!r}, here {here.get(name, '-')!r}"
-    for name in sorted({*there, *here})
-    if name not in _MAY_DIFFER
-    and there.get(name, missing) != here.get(name, missing)
-  ]
-  if differences:
+  lines = differences(
+    json.loads(path.read_text()),
+    json.loads(config_to_json(config)),
+    ignored=MAY_DIFFER,
+  )
+  if lines:
     raise ValueError(
       f"`workdir` {workdir!s} holds a run with another config:\n"
-      + "\n".join(differences)
+      + "\n".join(lines)
       + "\nContinue it with its own config, or choose another workdir."
     )
 
@@ -235,12 +223,17 @@ def locked(workdir: str | pathlib.Path) -> Iterator[None]:
     lock.release()
 
 
-def claim(config: Any, workdir: str | pathlib.Path) -> pathlib.Path:
+def claim(
+  config: Any,
+  workdir: str | pathlib.Path,
+  ran: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
   """Makes the folder of a run, with config.json and environment.json.
 
   Args:
     config: of the run, which `check_config` has let pass.
     workdir: the folder.
+    ran: what `environment` returns; None asks it.
 
   Returns:
     The folder.
@@ -252,9 +245,8 @@ def claim(config: Any, workdir: str | pathlib.Path) -> pathlib.Path:
   try:
     path.mkdir(parents=True, exist_ok=True)
     if not (path / "config.json").exists():
-      write_atomically(
-        path / "environment.json", json.dumps(environment(), indent=2)
-      )
+      ran = environment() if ran is None else ran
+      write_atomically(path / "environment.json", json.dumps(ran, indent=2))
       write_atomically(path / "config.json", config_to_json(config))
     else:
       with tempfile.TemporaryFile(dir=path):

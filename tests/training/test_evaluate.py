@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +7,7 @@ import pytest
 
 from stn.data import ArraySource, evaluation_batches, on_image
 from stn.data.distortions import rotate
+from stn.models import Warp
 from stn.tasks import make_task
 from stn.training.evaluate import (
   evaluate,
@@ -35,8 +35,15 @@ def apply(params, model_state, images, key, train):
   assert not train
   outputs = images.reshape(len(images), -1) @ params
   theta = 3 + outputs[:, 3:].reshape(-1, 2, 6)
-  warps = {"first": SimpleNamespace(theta=theta)}
-  return outputs[:, :3], {"warps": warps}, model_state
+  return outputs[:, :3], {"warps": {"first": warp_of(theta)}}, model_state
+
+
+def warp_of(theta):
+  """What a transformer of 4x4 pixels that looks at random places leaves."""
+  n, k, _ = theta.shape
+  grid = jax.random.normal(KEY, (n, k, 4, 4, 2))
+  image = jnp.zeros((n, 8, 8, 1))
+  return Warp(theta, grid, image, jnp.zeros((n, k, 4, 4, 1)), theta)
 
 
 def batches(size):
@@ -127,7 +134,7 @@ def test_what_is_not_there_is_not_reported():
 def test_the_std_of_a_constant_theta_is_zero_not_nan():
   def constant(params, model_state, images, key, train):
     theta = jnp.full((len(images), 1, 6), 0.1)
-    warps = {"st": SimpleNamespace(theta=theta)}
+    warps = {"st": warp_of(theta)}
     return jnp.zeros((len(images), 3)), {"warps": warps}, model_state
 
   theta = run(8, constant)["theta"]["st"]

@@ -55,6 +55,20 @@ def test_localisation_learns_by_its_own_multiplier(name):
   np.testing.assert_array_equal(slow["head"]["kernel"], plain["head"]["kernel"])
 
 
+def test_the_multiplier_rises_in_a_warm_up():
+  config = common.get_base().optim
+  config.update({"name": "sgd", "schedule": "constant", "learning_rate": 1.0})
+  config.update({"weight_decay": 0.0, "clip_norm": 0.0})
+  config.update({"localisation_lr": 0.5, "localisation_warmup": 0.3})
+  optimizer = optim.make_optimizer(config, 10)
+  state, rates = optimizer.init(PARAMS), []
+  for _ in range(5):
+    updates, state = optimizer.update(ONES, state, PARAMS)
+    rates.append(-updates["localisation"]["bias"][0])
+    np.testing.assert_array_equal(updates["head"]["bias"], -1)
+  np.testing.assert_allclose(rates, [0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
+
+
 def test_the_multiplier_reaches_every_parameter_of_a_model_s_localisation():
   network = models.to_network(models.create_model("st_cnn", (10,)))
   params, _ = jax.eval_shape(
@@ -103,3 +117,14 @@ def test_unknown_names_list_what_exists():
     ValueError, match=r"optim.schedule.*Did you mean 'cosine'"
   ):
     _update(ONES, name="sgd", schedule="cosin")
+
+
+def test_the_state_does_not_depend_on_the_numbers():
+  """Thus a checkpoint does not, and runs of a population have the same."""
+  config = common.get_base().optim
+  structures = set()
+  for rate, decay in ((1.0, 0.0), (0.1, 0.5)):
+    config.update({"localisation_lr": rate, "weight_decay": decay})
+    state = optim.make_optimizer(config, 10).init(PARAMS)
+    structures.add(str(jax.tree.structure(state)))
+  assert len(structures) == 1
