@@ -4,14 +4,11 @@ python eval.py --workdir=runs/r_st_cnn --split=test --pictures
 """
 
 import json
-import logging
-import os
 import pathlib
-import sys
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 
+from stn import command_line
 from stn.training import CheckpointError, evaluate_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -24,12 +21,8 @@ PICTURES = flags.DEFINE_bool("pictures", False, "Also write examples.png.")
 flags.mark_flag_as_required("workdir")
 
 
-def main(argv):
+def main():
   """Evaluates and prints."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
-  logging.getLogger("stn").setLevel(logging.WARNING)
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
   workdir = pathlib.Path(WORKDIR.value)
   try:
     metrics = evaluate_run(
@@ -40,10 +33,10 @@ def main(argv):
       pictures=workdir / "examples.png" if PICTURES.value else None,
     )
   except (ValueError, OSError, CheckpointError) as error:
-    sys.exit(f"Error: {error}")
+    return f"Error: {error}"
   print(json.dumps(metrics))
+  return 0
 
 
 if __name__ == "__main__":
-  sys.path.append(os.getcwd())  # where "module:attribute" may be, too
-  app.run(main)
+  command_line.run(main)

@@ -4,15 +4,13 @@
         --workdir=runs/r_st_cnn --config.optim.learning_rate=0.001
 """
 
-import logging
-import os
 import sys
 
 import jax
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 from ml_collections import config_flags
 
+from stn import command_line
 from stn.training import (
   CheckpointError,
   Interrupted,
@@ -32,12 +30,8 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
-def main(argv):
+def main():
   """Runs the experiment and prints where it is."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
-  logging.getLogger("stn").setLevel(logging.WARNING)
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
   if COORDINATOR.value or NUM_PROCESSES.value:
     jax.distributed.initialize(
       COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
@@ -46,9 +40,9 @@ def main(argv):
     result = train_and_evaluate(CONFIG.value, WORKDIR.value)
   except Interrupted as stop:
     print(stop, file=sys.stderr)
-    sys.exit(128 + stop.signum)
+    return 128 + stop.signum
   except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
-    sys.exit(f"Error: {error}")
+    return f"Error: {error}"
   if jax.process_index() == 0:
     low, high = result["interval"]
     print(
@@ -57,17 +51,8 @@ def main(argv):
       f"{result['params']:,} parameters, {result['seconds']:.0f} s. "
       f"Everything is in {WORKDIR.value}/"
     )
-
-
-def parse_flags(argv):
-  """Parses flags; of an unknown field of the config, says the nearest names."""
-  try:
-    return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError) as error:
-    hint = str(error).rpartition("\\n")[2].strip("'\"")
-    sys.exit(f"Error: --config has no such field. {hint}")
+  return 0
 
 
 if __name__ == "__main__":
-  sys.path.append(os.getcwd())  # where "module:attribute" may be, too
-  app.run(main, flags_parser=parse_flags)
+  command_line.run(main)

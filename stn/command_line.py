@@ -1,0 +1,70 @@
+"""What the command lines of train.py, eval.py and sweep.py have in common."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app
+from absl import logging as absl_logging
+
+
+def take_values(
+  argv: Sequence[str], prefix: str
+) -> tuple[list[str], dict[str, str]]:
+  """Takes words `--prefix.FIELD=text` out of a command line.
+
+  Args:
+    argv: words; flags of any name are known only to whoever takes them.
+    prefix: of the flags to take.
+
+  Returns:
+    The other words, and field to text.
+
+  Example:
+    >>> take_values(["sweep.py", "--sweep.seed=0,1", "--sweep=lr"], "sweep")
+    (['sweep.py', '--sweep=lr'], {'seed': '0,1'})
+  """
+  words, values = [], {}
+  for word in argv:
+    name, equals, text = word.lstrip("-").partition("=")
+    if word.startswith("-") and equals and name.startswith(f"{prefix}."):
+      values[name.removeprefix(f"{prefix}.")] = text
+    else:
+      words.append(word)
+  return words, values
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses flags; of an unknown field of the config, says the nearest names."""
+  try:
+    return app.parse_flags_with_usage(list(argv))
+  except (AttributeError, KeyError) as error:
+    hint = str(error).rpartition("\\n")[2].strip("'\"")
+    sys.exit(f"Error: --config has no such field. {hint}")
+
+
+def run(
+  main: Callable[[], Any],
+  parse: Callable[[Sequence[str]], list[str]] = parse_flags,
+) -> None:
+  """Parses the flags, then runs a script.
+
+  Modules of the folder in which it is called can be named in configs, as
+  "module:attribute".
+
+  Args:
+    main: the script; what it returns is the exit status.
+    parse: of its flags.
+  """
+
+  def start(argv):
+    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
+    logging.getLogger("stn").setLevel(logging.WARNING)
+    if len(argv) > 1:
+      raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    sys.exit(main())
+
+  sys.path.append(os.getcwd())
+  app.run(start, flags_parser=parse)
