@@ -38,7 +38,7 @@ def get_base() -> ConfigDict:
   "module:attribute" of an importable module of your own.
   """
   config = ConfigDict()
-  config.version = 2  # of these fields; runs of another one are refused
+  config.version = 3  # of these fields; runs of another one are refused
   config.experiment = "mnist"
   config.recipe = "adamw"  # a name for the training settings, for the results
   config.seed = 0
@@ -84,6 +84,8 @@ def get_base() -> ConfigDict:
   model.localisation_options = ConfigDict()
   model.iterations = 1  # warps that are composed, see stn.models
   model.initial_theta = ()  # at the start of the training; (): the identity
+  model.centroid = False  # the translation from a heat map: stn/models/heads.py
+  model.limit = ()  # of theta's distance from its start; (): none
   model.method = "linear"  # of interpolation
   model.padding_mode = "zeros"  # what lies outside
   model.gradient = "exact"  # of the sampler, with respect to the grid
@@ -97,6 +99,10 @@ def get_base() -> ConfigDict:
   optim.weight_decay = 1e-2  # of kernels, not of biases
   optim.clip_norm = 1.0  # of the global gradient; 0: no limit
   optim.localisation_lr = 0.3  # factor on the localisation nets' learning rate
+  optim.localisation_warmup = 0.0  # share of the steps in which it rises from 0
+
+  # Added to the loss, weighted: stn/training/penalty.py.
+  config.penalty = ConfigDict({"outside": 0.0, "theta": 0.0})
 
   config.num_epochs = 15.0
   config.num_steps = 0  # if not 0, instead of num_epochs

@@ -22,14 +22,14 @@ from configs.mnist import FEATURES_28
 def get_config(arg: str = ""):
   """Returns the config; `arg` may set the names below."""
   args = common.parse_arg(
-    arg, model="st_cnn", transform="rotation", data="mnist", recipe="adamw"
+    arg, model="st_cnn", transform="affine", data="mnist", recipe="adamw"
   )
   config = common.get_base()
   config.experiment = "mnist_rot"
   common.set_data(config, args["data"])
   config.data.resplit = (12_000, 50_000)
   config.data.validation_size = 2000 if args["data"] == "mnist" else 0
-  config.num_epochs = 60.0 if args["data"] == "mnist" else 120.0
+  config.num_epochs = 60.0 if args["data"] == "mnist" else 300.0
   config.data.distortion = "rot"
   config.model.name = args["model"]
   config.model.transform = args["transform"]
