@@ -17,7 +17,7 @@ FOLDER = pathlib.Path(common.__file__).parent
 NAMES = sorted(
   path.stem
   for path in FOLDER.glob("*.py")
-  if path.stem not in ("common", "__init__")
+  if path.stem not in ("common", "sweeps", "__init__")
 )
 
 RECIPES = ["adamw", "long", "paper"]
@@ -58,7 +58,7 @@ VARIANTS = {
   },
   "mnist_rot": {
     "model": [*PAPER, *MODERN],
-    "transform": ["rotation"],
+    "transform": ["affine", "rotation"],
     "data": DATA,
     "recipe": ["adamw"],
   },

@@ -180,13 +180,14 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_s_code_is_run():
-  """Here, in test_migrating.py, test_export.py or test_pages.py."""
+  """Here, in test_migrating, test_export, test_pages or test_sweeps_page."""
   with_code = {page for page, text in PAGES.items() if "```python" in text}
   assert with_code == {
     "conventions",
     "export",
     "migrating",
     "sampling",
+    "sweeps",
     "transforms",
     "your_data",
     "your_model",

@@ -36,7 +36,8 @@ def test_the_module_s_lines_run():
   )
   exec(f"warped, warp = {tail}", names)
   assert names["warped"].shape == (2, 14, 14, 1)
-  assert names["warp"]._fields == ("theta", "grid", "input", "output")
+  fields = ("theta", "grid", "input", "output", "start")
+  assert names["warp"]._fields == fields
 
 
 def test_links_and_folders_exist():
@@ -50,12 +51,18 @@ def test_links_and_folders_exist():
 
 def test_the_names_are_those_of_the_tables():
   rows = dict(re.findall(r"^\| \[`(\w+)=`\]\(.*?\) \| (.*) \|$", README, re.M))
-  everywhere, not_in_1d = rows["transform"].split(" in 1D, 2D, 3D; ")
-  names = {*everywhere.split(", "), *not_in_1d.split(" in ")[0].split(", ")}
+  names = set()
+  for part in rows["transform"].split("; "):
+    families, dimensions = part.split(" in ")
+    for name in families.split(", "):
+      names.add(name)
+      for ndim in (1, 2, 3):
+        if f"{ndim}D" in dimensions.split(", "):
+          assert stn.get_transform(name, ndim=ndim).num_params
+        else:
+          with pytest.raises(ValueError, match="`ndim`"):
+            stn.get_transform(name, ndim=ndim)
   assert names == set(stn.TRANSFORMS)
-  for name in not_in_1d.split(" in ")[0].split(", "):
-    with pytest.raises(ValueError, match="`ndim`"):
-      stn.get_transform(name, ndim=1)
   assert rows["method"].split(", ") == list(stn.KERNELS)
   assert rows["padding_mode"].split(", ") == list(stn.PADDINGS)
   assert rows["gradient"].split(", ") == list(stn.GRADIENTS)
