@@ -13,6 +13,7 @@ import pytest
 
 from stn.results import read_sweep, summarise_sweep, sweep_to_markdown
 from stn.results.__main__ import main
+from stn.results.swept import measured
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -151,6 +152,17 @@ def test_what_was_swept_is_drawn(tmp_path, fields):
     pixels = np.asarray(PIL.Image.open(tmp_path / "out" / name).convert("L"))
     assert pixels.min() < 100
     assert pixels.max() == 255
+
+
+def test_what_is_drawn_is_what_the_table_says(tmp_path, sweep):
+  """By test, the checkpoint that was tested: not the best on test."""
+  drawn = {run.name: value for run, value in measured(read_sweep(sweep))}
+  assert drawn["item_0"] == pytest.approx(4.0)
+  assert len(drawn) == 4  # the failed run has no test
+  items = [({"lr": 0.1}, 0.02, "done"), ({"lr": 0.2}, 0.5, "pruned")]
+  search = make_sweep(tmp_path / "search", items, search={"space": {}})
+  chosen = [value for _, value in measured(read_sweep(search))]
+  np.testing.assert_allclose(chosen, [4.0, 52.0])  # the best on validation
 
 
 def test_importance_is_drawn(tmp_path):

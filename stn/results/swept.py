@@ -27,13 +27,16 @@ def _place(axis: Any, values: list[Any]) -> list[Any]:
   return [names.index(str(value)) for value in values]
 
 
-def _points(sweep: SweepRuns) -> list[tuple[Run, float]]:
-  """Runs and what they are chosen by."""
+def measured(sweep: SweepRuns) -> list[tuple[Run, float]]:
+  """Runs and what they are chosen by: the best on validation, or the test."""
   found = []
   for run in sweep.runs:
-    value = run.best(sweep.metric, sweep.split)
-    if run.status in ("done", "pruned") and value is not None:
-      found.append((run, sweep.scale * value))
+    if sweep.split == "validation":
+      value = run.best(sweep.metric, sweep.split)
+      if run.status in ("done", "pruned") and value is not None:
+        found.append((run, sweep.scale * value))
+    elif run.row is not None:
+      found.append((run, run.row["value"]))
   return found
 
 
@@ -47,7 +50,7 @@ def swept(sweep: SweepRuns) -> bytes | None:
     A PNG: of one field the runs and their mean, of two a map of means (points,
     in a search), of more a picture for each. None if only seeds were swept.
   """
-  if not sweep.fields or not _points(sweep):
+  if not sweep.fields or not measured(sweep):
     return None
   plt = pyplot()
   if len(sweep.fields) == 2 and not sweep.about["search"]:
@@ -67,7 +70,7 @@ def swept(sweep: SweepRuns) -> bytes | None:
     axis.grid(True, color="#E6E6E6", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    points = [(r, y) for r, y in _points(sweep) if field in r.setting]
+    points = [(r, y) for r, y in measured(sweep) if field in r.setting]
     places = _place(axis, [run.setting[field] for run, _ in points])
     values = [value for _, value in points]
     done = np.array([run.status == "done" for run, _ in points])
@@ -86,8 +89,11 @@ def swept(sweep: SweepRuns) -> bytes | None:
       )
     if len(sweep.fields) == 1:
       means = sorted({p: y[x == p].mean() for p in set(x.tolist())}.items())
+      # A line between names would say nothing.
+      named = not all(_is_number(run.setting[field]) for run, _ in points)
+      style = {"ls": "", "marker": "_", "ms": 24} if named else {"lw": 1.6}
       axis.plot(
-        *zip(*means, strict=True), color=COLOURS[1], lw=1.6, label="mean"
+        *zip(*means, strict=True), color=COLOURS[1], label="mean", **style
       )
     axis.set_xlabel(names[field])
   for axis in axes.flat[len(sweep.fields) :]:
@@ -106,7 +112,7 @@ def swept(sweep: SweepRuns) -> bytes | None:
 def _heat_map(plt: Any, sweep: SweepRuns) -> bytes:
   names = short_names(sweep.fields)
   first, second = sweep.fields
-  points = _points(sweep)
+  points = measured(sweep)
 
   def levels(field):
     values = {

@@ -24,6 +24,18 @@ def _of_peak(make: Callable[[Any, int], optax.Schedule]) -> Callable:
   return make_schedule
 
 
+def _cosine(config: Any, num_steps: int) -> optax.Schedule:
+  """Rises from 0 for a share of the steps, then falls to 0."""
+  if not 0 <= config.warmup < 1:
+    raise ValueError(f"`optim.warmup` must be in [0, 1); got {config.warmup}.")
+  return optax.warmup_cosine_decay_schedule(
+    0.0,
+    1.0,
+    warmup_steps=min(round(config.warmup * num_steps), num_steps - 1),
+    decay_steps=num_steps,
+  )
+
+
 SCHEDULES = {
   # The paper's: divided by 10 at equal intervals, after 1/3 and 2/3 of it.
   "step": _of_peak(
@@ -31,14 +43,7 @@ SCHEDULES = {
       1.0, {num_steps // 3: 0.1, num_steps * 2 // 3: 0.1}
     )
   ),
-  "cosine": _of_peak(
-    lambda config, num_steps: optax.warmup_cosine_decay_schedule(
-      0.0,
-      1.0,
-      warmup_steps=round(config.warmup * num_steps),
-      decay_steps=num_steps,
-    )
-  ),
+  "cosine": _of_peak(_cosine),
   "constant": _of_peak(lambda config, num_steps: optax.constant_schedule(1.0)),
 }
 
@@ -98,7 +103,7 @@ def make_schedule(config: Any, num_steps: int) -> optax.Schedule:
     Step to learning rate.
 
   Raises:
-    ValueError: if the name is unknown.
+    ValueError: if the name is unknown, or `warmup` not in [0, 1).
 
   Example:
     >>> from ml_collections import ConfigDict

@@ -43,6 +43,23 @@ def test_cosine_warms_up_then_decays_to_zero():
   np.testing.assert_allclose(schedule(1000), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("num_steps", [1, 3, 10])
+def test_the_peak_is_reached_however_long_the_warm_up(num_steps):
+  config = common.get_base().optim
+  config.warmup = 0.95
+  schedule = optim.make_schedule(config, num_steps)
+  rates = [float(schedule(step)) for step in range(num_steps)]
+  np.testing.assert_allclose(max(rates), config.learning_rate, rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0])
+def test_a_warm_up_is_a_share_of_the_steps(warmup):
+  config = common.get_base().optim
+  config.warmup = warmup
+  with pytest.raises(ValueError, match=rf"`optim.warmup` must.*got {warmup}"):
+    optim.make_schedule(config, 10)
+
+
 @pytest.mark.parametrize("name", sorted(optim.OPTIMIZERS))
 def test_localisation_learns_by_its_own_multiplier(name):
   plain = _update(ONES, name=name, localisation_lr=1.0)

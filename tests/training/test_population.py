@@ -429,3 +429,33 @@ def test_several_processes_are_refused(config, tmp_path, monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   with pytest.raises(ValueError, match="one process.*got 2 processes"):
     _train([config, _vary(config, seed=1)], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+def test_eight_seeds_of_the_quickstart_are_eight_runs(tmp_path):
+  """The network and digits that users train.
+
+  Rounding grows with the steps, which are few here and of a rate that rises
+  slowly: Adam divides a gradient that is all rounding by its size.
+  """
+  from configs import quickstart
+
+  config = quickstart.get_config()
+  with config.unlocked():
+    config.num_steps, config.log_every, config.eval_every = 20, 10, 20
+    config.optim.warmup = 0.9
+    config.num_pictures = 0
+  configs = [_vary(config, seed=seed) for seed in range(8)]
+  folders = [tmp_path / f"together_{seed}" for seed in range(8)]
+  train_population(configs, folders)
+  for seed, (own, folder) in enumerate(zip(configs, folders, strict=True)):
+    alone = tmp_path / f"alone_{seed}"
+    train_and_evaluate(own, alone)
+    ours, theirs = _lines(folder), _lines(alone)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    losses = [[line["loss"] for line in lines] for lines in (ours, theirs)]
+    np.testing.assert_allclose(*losses, rtol=1e-2)
+    states = [_state(own, path, 20).params for path in (folder, alone)]
+    differences = jax.tree.map(lambda a, b: np.abs(a - b).mean(), *states)
+    assert max(jax.tree.leaves(differences)) < 1e-4
