@@ -434,18 +434,18 @@ def test_several_processes_are_refused(config, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.optimised
 def test_eight_seeds_of_the_quickstart_are_eight_runs(tmp_path):
-  """The network and digits that users train.
+  """The network and digits that users train, to float tolerance.
 
-  Rounding grows with the steps, which are few here and of a rate that rises
-  slowly: Adam divides a gradient that is all rounding by its size.
+  Few steps: from about the tenth on, rounding that moves one coordinate over a
+  pixel's edge takes two runs apart, as it does on two machines.
   """
   from configs import quickstart
 
   config = quickstart.get_config()
   with config.unlocked():
-    config.num_steps, config.log_every, config.eval_every = 20, 10, 20
+    config.num_steps, config.log_every, config.eval_every = 5, 1, 5
     config.optim.warmup = 0.9
-    config.num_pictures = 0
+    config.num_pictures, config.num_devices = 0, 1
   configs = [_vary(config, seed=seed) for seed in range(8)]
   folders = [tmp_path / f"together_{seed}" for seed in range(8)]
   train_population(configs, folders)
@@ -455,7 +455,6 @@ def test_eight_seeds_of_the_quickstart_are_eight_runs(tmp_path):
     ours, theirs = _lines(folder), _lines(alone)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     losses = [[line["loss"] for line in lines] for lines in (ours, theirs)]
-    np.testing.assert_allclose(*losses, rtol=1e-2)
-    states = [_state(own, path, 20).params for path in (folder, alone)]
-    differences = jax.tree.map(lambda a, b: np.abs(a - b).mean(), *states)
-    assert max(jax.tree.leaves(differences)) < 1e-4
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    states = [_state(own, path, 5) for path in (folder, alone)]
+    _close(*states, rtol=1e-4, atol=1e-5)
