@@ -138,10 +138,15 @@ def test_the_command_line_prints_and_writes(sweep, capsys):
     [{"lr": x, "n": n} for x in (1, 2) for n in ("a", "b")],  # a map
     [{"lr": x, "n": "a", "m": True} for x in (1, 2)],  # three pictures
     [{"seed": 0}, {"seed": 1}],  # nothing to draw
+    [{"lr": 1, "n": 1, "m": 1}, {"lr": 2, "only": "waiting"}],  # and not done
   ],
 )
 def test_what_was_swept_is_drawn(tmp_path, fields):
-  path = make_sweep(tmp_path / "s", [(s, 0.1, "done") for s in fields])
+  items = [
+    (setting, 0.1, "waiting" if "only" in setting else "done")
+    for setting in fields
+  ]
+  path = make_sweep(tmp_path / "s", items)
   main([str(path), f"--out={tmp_path / 'out'}"])
   pictures = sorted(file.name for file in (tmp_path / "out").glob("*.png"))
   only_seeds = "seed" in fields[0]

@@ -145,9 +145,14 @@ def project(
   image: Image,
   *,
   scale: tuple[Number, Number] = (0.75, 1.0),
-  sigma: Number = 5.0,
+  sigma: Number = 5**0.5,
 ) -> jax.Array:
-  """P: a random scale (?), then each corner moves by N(0, sigma) pixels (?)."""
+  """P: a random scale (?), then each corner moves by N(0, sigma^2) pixels (?).
+
+  The paper's 5 pixels are taken as the variance. As the standard deviation they
+  leave about one image in forty blank, and the paper's FCN ends at 17 % error
+  where the paper has 3.1 %; as the variance, at 2.8 %.
+  """
   scale_key, corner_key = jax.random.split(key)
   pixel = 2 / jnp.array(image.shape[1::-1])
   corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
@@ -166,7 +171,7 @@ def bend(
 ) -> jax.Array:
   """E: a random scale (?), then a thin plate spline.
 
-  Its 16 control points, on a regular lattice, move by N(0, sigma) pixels.
+  Its 16 control points, on a regular lattice, move by N(0, sigma^2) pixels.
   """
   scale_key, point_key = jax.random.split(key)
   size = image.shape[:2]

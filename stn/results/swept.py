@@ -71,6 +71,9 @@ def swept(sweep: SweepRuns) -> bytes | None:
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     points = [(r, y) for r, y in measured(sweep) if field in r.setting]
+    axis.set_xlabel(names[field])
+    if not points:  # of the items with this field none is done yet
+      continue
     places = _place(axis, [run.setting[field] for run, _ in points])
     values = [value for _, value in points]
     done = np.array([run.status == "done" for run, _ in points])
@@ -95,7 +98,6 @@ def swept(sweep: SweepRuns) -> bytes | None:
       axis.plot(
         *zip(*means, strict=True), color=COLOURS[1], label="mean", **style
       )
-    axis.set_xlabel(names[field])
   for axis in axes.flat[len(sweep.fields) :]:
     axis.set_visible(False)
   unit = f" ({sweep.unit})" if sweep.unit else ""

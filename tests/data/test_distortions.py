@@ -314,13 +314,13 @@ def test_a_scaled_frame_is_kept_whole():
   assert np.abs(shift).max() > 10
 
 
-def test_p_moves_the_corners_by_5_pixels():
-  """The centre of four corners moves by half as much as each."""
+def test_p_moves_the_corners_by_a_variance_of_5_pixels():
+  """The centre of four corners moves by half as much as each; none is lost."""
   images = distorted("p", keys(500), blob())
   mass, x, y = mass_and_centre(images)
-  near = np.hypot(x, y) < 12
-  assert 1.5 < np.std(x[near]) < 4
-  assert 1.5 < np.std(y[near]) < 4
+  assert (mass > 0.1 * blob().sum()).all()
+  assert 0.9 < np.std(x) < 2
+  assert 0.9 < np.std(y) < 2
   assert 0.5 < np.median(np.sqrt(mass / blob().sum())) < 1.1
 
 
