@@ -158,6 +158,7 @@ def make_experiment(
     {"name": "random", "batch_size": batch_size, "distortion": distortion}
   )
   config.model.name = model
+  config.model.localisation_options.norm = False  # torch's has ReLUs alone
   config.optim.update({"learning_rate": 1e-3, "schedule": "constant"})
   config.num_devices = 1
   SOURCES["random"] = lambda split: random_data(shape, classes, batch_size)

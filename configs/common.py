@@ -145,7 +145,8 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config: to change.
     name: "adamw": AdamW with warm-up and cosine, for `num_epochs`. "long": 100
       epochs of it in batches of 256. "paper": the paper's 150,000 steps of
-      plain SGD from learning rate 0.01, divided by 10 after each third.
+      plain SGD from learning rate 0.01, divided by 10 after each third, and
+      localisation networks of ReLUs alone.
 
   Raises:
     ValueError: if the name is another one.
@@ -159,6 +160,7 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config.optim.weight_decay = 0.0
     config.optim.clip_norm = 0.0
     config.optim.localisation_lr = 1.0
+    config.model.localisation_options.norm = False
     config.num_steps = 150_000
     config.log_every = 1000
     config.eval_every = 10_000

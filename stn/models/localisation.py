@@ -3,6 +3,11 @@
 A localisation network is any module `(N, *spatial, C) -> (N, F)`. The last
 layer, from features to theta, belongs to `SpatialTransformer`, which starts it
 at the identity.
+
+The paper's networks have ReLUs alone. Their few units die easily: then theta is
+the same for every example and never moves again (docs/training.md). With layer
+normalisation and leaky ReLUs, the default here, they do not. `norm=False` is
+the paper's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +26,36 @@ from stn.models.layers import (
   valid_conv,
 )
 
+_LEAK = 0.1  # slope of a ReLU below 0
+
+
+def _activate(x: jax.Array, norm: bool, dtype: DTypeLike | None) -> jax.Array:
+  """What follows each layer; called within a compact method.
+
+  The mean and variance are those of all features of an example, so that the
+  contrast of the input does not matter; what is learned is per channel.
+  """
+  if not norm:
+    return nn.relu(x)
+  axes = tuple(range(1, x.ndim))
+  norms = nn.LayerNorm(reduction_axes=axes, feature_axes=-1, dtype=dtype)
+  return nn.leaky_relu(norms(x), _LEAK)
+
 
 class FCLocalisation(nn.Module):
-  """Fully connected layers with ReLU: the paper's net for its ST-FCN.
+  """Fully connected layers: the paper's net for its ST-FCN.
 
   Attributes:
     features: units of each layer.
     downsample: average blocks of so many pixels per axis of the input first.
+    norm: layer normalisation and leaky ReLUs; False is ReLUs alone, the
+      paper's.
     dtype: dtype of the computation; None is that of the input.
   """
 
   features: Sequence[int] = (32, 32, 32)
   downsample: int = 1
+  norm: bool = True
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -44,7 +67,7 @@ class FCLocalisation(nn.Module):
       x = average_pool(x, self.downsample)
     x = x.reshape(x.shape[0], -1)
     for units in self.features:
-      x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
+      x = _activate(nn.Dense(units, dtype=self.dtype)(x), self.norm, self.dtype)
     return x
 
 
@@ -52,7 +75,7 @@ class ConvLocalisation(nn.Module):
   """The paper's net for its ST-CNN.
 
   The input is downsampled by 2, then convolved, pooled by 2, convolved again
-  and fed to one fully connected layer; ReLU throughout, no zero padding.
+  and fed to one fully connected layer; no zero padding.
 
   Attributes:
     features: filters of the two convolutions.
@@ -60,6 +83,8 @@ class ConvLocalisation(nn.Module):
     units: units of the fully connected layer.
     downsample: average 2x2 blocks of the input first. Turn it off on maps
       smaller than 28 pixels.
+    norm: layer normalisation and leaky ReLUs; False is ReLUs alone, the
+      paper's.
     dtype: dtype of the computation; None is that of the input.
   """
 
@@ -67,6 +92,7 @@ class ConvLocalisation(nn.Module):
   kernel_size: int = 5
   units: int = 20
   downsample: bool = True
+  norm: bool = True
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -84,27 +110,34 @@ class ConvLocalisation(nn.Module):
       x = average_pool_2x2(x)
     for i, filters in enumerate(self.features):
       x = max_pool_2x2(x) if i else x
-      x = nn.relu(valid_conv(filters, k, self.dtype)(x))
+      x = _activate(
+        valid_conv(filters, k, self.dtype)(x), self.norm, self.dtype
+      )
     x = x.reshape(x.shape[0], -1)
-    return nn.relu(nn.Dense(self.units, dtype=self.dtype)(x))
+    return _activate(
+      nn.Dense(self.units, dtype=self.dtype)(x), self.norm, self.dtype
+    )
 
 
 class MapLocalisation(nn.Module):
   """Convolutions to a map of features, for a heat map: `centroid`.
 
   The input is downsampled by 2, then convolved, with zeros at the borders, with
-  a maximum over 2x2 pixels between convolutions; ReLU throughout.
+  a maximum over 2x2 pixels between convolutions.
 
   Attributes:
     features: filters of each convolution.
     kernel_size: their height and width, odd.
     downsample: average 2x2 blocks of the input first.
+    norm: layer normalisation and leaky ReLUs; False is ReLUs alone, the
+      paper's.
     dtype: dtype of the computation; None is that of the input.
   """
 
   features: Sequence[int] = (20, 20, 20)
   kernel_size: int = 5
   downsample: bool = True
+  norm: bool = True
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -123,16 +156,15 @@ class MapLocalisation(nn.Module):
           "larger maps: nothing is left after so many poolings."
         )
       convolve = same_conv(filters, self.kernel_size, self.dtype, use_bias=True)
-      x = nn.relu(convolve(x))
+      x = _activate(convolve(x), self.norm, self.dtype)
     return x
 
 
 class StridedLocalisation(nn.Module):
   """Convolutions with a stride, for signals, large images and volumes.
 
-  ReLU throughout, no zero padding. The paper's net for co-localisation is one
-  of 8 filters of 9x9 with stride 4, pooled by 2, then 8 and 8 units: the
-  defaults.
+  No zero padding. The paper's net for co-localisation is one of 8 filters of
+  9x9 with stride 4, pooled by 2, then 8 and 8 units: the defaults.
 
   Attributes:
     features: filters of each convolution.
@@ -140,6 +172,8 @@ class StridedLocalisation(nn.Module):
     stride: along every axis.
     pool: maximum over so many pixels per axis, after the last convolution.
     units: of the fully connected layers.
+    norm: layer normalisation and leaky ReLUs; False is ReLUs alone, the
+      paper's.
     dtype: dtype of the computation; None is that of the input.
   """
 
@@ -148,6 +182,7 @@ class StridedLocalisation(nn.Module):
   stride: int = 4
   pool: int = 2
   units: Sequence[int] = (8, 8)
+  norm: bool = True
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -169,12 +204,12 @@ class StridedLocalisation(nn.Module):
         padding="VALID",
         dtype=self.dtype,
       )
-      x = nn.relu(convolve(x))
+      x = _activate(convolve(x), self.norm, self.dtype)
     if self.pool > 1:
       x = max_pool(x, self.pool)
     x = x.reshape(x.shape[0], -1)
     for units in self.units:
-      x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
+      x = _activate(nn.Dense(units, dtype=self.dtype)(x), self.norm, self.dtype)
     return x
 
 

@@ -10,6 +10,7 @@ from cases import random_image
 from configs.mnist import FEATURES_28, FEATURES_42, FEATURES_400K
 from stn.models import (
   FCN,
+  LOCALISATIONS,
   MODELS,
   FCLocalisation,
   SpatialTransformer,
@@ -29,18 +30,18 @@ PARAMS = {
   "fcn": 118_282,
   "cnn": 116_873,
   "cnn_bn": 123_422,
-  "st_fcn": 116_440,
-  "st_cnn": 116_696,
-  "st_cnn_bn": 134_508,
+  "st_fcn": 116_632,
+  "st_cnn": 116_816,
+  "st_cnn_bn": 134_628,
   "projection": 105_610,
-  "st_projection": 130_102,
-  "colocaliser": 111_557,
+  "st_projection": 130_294,
+  "colocaliser": 111_605,
 }
 PARAMS_42 = {
   "fcn": 134_987,
   "cnn": 135_421,
-  "st_fcn": 135_156,
-  "st_cnn": 136_136,
+  "st_fcn": 135_348,
+  "st_cnn": 136_256,
 }
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -362,3 +363,38 @@ def test_a_network_of_one_s_own(monkeypatch):
   assert (module.head, module.features) == ((4,), (7,))
   with pytest.raises(ValueError, match="option of model.*'width'"):
     create_model("test_networks:mine", (4,), widht=7)
+
+
+# Localisation networks.
+
+
+@pytest.mark.parametrize("name", LOCALISATIONS)
+def test_the_contrast_of_the_input_does_not_matter(name):
+  """To their features, from the first norm on; to the paper's ReLUs it does."""
+  x = jnp.asarray(random_image(2, 40, 40, 1))
+  for norm in (True, False):
+    network = LOCALISATIONS[name](norm=norm)
+    params = jax.jit(network.init)(KEY, x)
+    apply = jax.jit(network.apply)
+    same = np.allclose(apply(params, x), apply(params, 3 * x), atol=1e-3)
+    assert same == norm
+
+
+@pytest.mark.parametrize("name", LOCALISATIONS)
+def test_no_unit_is_dead_at_the_start(name):
+  """A gradient reaches every unit from a few examples."""
+  x = jnp.asarray(random_image(8, 40, 40, 1))
+  network = LOCALISATIONS[name]()
+  params = jax.jit(network.init)(KEY, x)
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    features = network.apply(params, x)
+    return (
+      features * jnp.cos(jnp.arange(features.size)).reshape(features.shape)
+    ).sum()
+
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+    if "bias" in jax.tree_util.keystr(path) and "Norm" in str(path):
+      assert (np.abs(leaf) > 0).all(), path

@@ -349,14 +349,15 @@ def test_parameters_made_inline_are_named_localisation(everywhere):
   def of_a_transformer(name):
     return "SpatialTransformer" in name or "attention" in name
 
-  # Network and head, kernel and bias, of each of the three. A net of ours is
-  # left where flax puts it: its class has the word in its name.
-  assert sum(map(of_a_transformer, names)) == 3 * 4 - 2
+  # Three heads and two layers of the user's, two arrays each. A net of ours, a
+  # layer and its norm, is left where flax puts it: its class has the word in its
+  # name.
+  assert sum(map(of_a_transformer, names)) == 3 * 2 + 2 * 2
   expected = {
     name: of_a_transformer(name) or "FCLocalisation_0" in name for name in names
   }
   assert names == expected
-  assert sum(expected.values()) == 3 * 4
+  assert sum(expected.values()) == 3 * 2 + 2 * 2 + 4
 
 
 class Shared(nn.Module):

@@ -123,8 +123,8 @@ def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
     config.optim.update({"learning_rate": 0.02, "schedule": "constant"})
   experiment = Experiment.build(config)
   before = jax.device_get(experiment.init_state().params)
-  state, losses, _ = _run(config, [1] * 20)
-  assert losses[-1] < 0.8 * losses[0]
+  state, losses, _ = _run(config, [1] * 30)
+  assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:3])
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.params)
   assert all(jax.tree.leaves(moved["transformer"]["localisation_head"]))
 
