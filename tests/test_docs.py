@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import stn
+from configs import common
+from stn.fields import flatten
+from stn.training.warps import Watch
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.md"))}
@@ -166,6 +169,22 @@ def test_every_picture_is_made_shown_and_small():
     assert f"(pictures/{path.name})" in "".join(PAGES.values())
     assert path.stat().st_size < 120_000, path
   assert gallery.render("align_corners")[1:4] == b"PNG"
+
+
+# training.md
+
+
+def test_what_to_try_are_fields_of_a_config():
+  text = PAGES["training"].split("## What to try")[1].split("\n## ")[0]
+  fields = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
+  assert len(fields) > 8
+  assert set(fields) < set(flatten(common.get_base().to_dict()))
+
+
+def test_the_warning_is_what_is_printed():
+  [block] = re.findall(r"```text\n(.*?)\n```", PAGES["training"], re.DOTALL)
+  still = {"outside": [0.0], "area": [1.0], "spread": [0.0]}
+  assert Watch(1000).see(400, {"transformer": still}) == [block]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -20,7 +20,7 @@ _AREA = 50.0
 _ADVICE = {
   "collapsed": "Try a smaller optim.localisation_lr, model.limit, or "
   "penalty.outside.",
-  "still": "Try a larger optim.localisation_lr, model.centroid, or "
+  "still": "Try another optim.localisation_lr, model.centroid, or "
   "model.gradient=multiscale.",
 }
 

@@ -350,8 +350,7 @@ def test_parameters_made_inline_are_named_localisation(everywhere):
     return "SpatialTransformer" in name or "attention" in name
 
   # Three heads and two layers of the user's, two arrays each. A net of ours, a
-  # layer and its norm, is left where flax puts it: its class has the word in its
-  # name.
+  # layer and its norm, is left where flax puts it: the word is in its class.
   assert sum(map(of_a_transformer, names)) == 3 * 2 + 2 * 2
   expected = {
     name: of_a_transformer(name) or "FCLocalisation_0" in name for name in names

@@ -108,7 +108,7 @@ def test_it_warns_once_of_each_and_not_at_the_start():
   assert watch.see(19, {"a": still}) == []
   [warning] = watch.see(20, {"a": still})
   assert "at step 20 the spatial transformer 'a' does not move" in warning
-  assert "Try a larger optim.localisation_lr" in warning
+  assert "Try another optim.localisation_lr" in warning
   [other] = watch.see(40, {"a": still, "b": still})
   assert "'b'" in other
 
