@@ -29,6 +29,7 @@ from stn.training.experiment import INIT, TRAIN, Experiment
 from stn.training.sharding import put_batch
 from stn.training.state import init_state
 from stn.training.warps import problem
+from stn.training.workdir import environment
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 1e-2}
 # What a line is about.
@@ -77,12 +78,14 @@ def train(experiment: Experiment, seed: int) -> tuple[dict[str, Any], float]:
 def run_cell(cell: dict[str, str], seeds: list[int], flags: Any) -> None:
   """Trains what is missing of a cell; appends lines."""
   config = make_config(cell, flags.epochs)
+  ran = environment()
   experiment = Experiment.build(config)
   for seed in seeds:
     metrics, seconds = train(experiment, seed)
     line = {**cell, "seed": seed, "error": metrics["error"]}
     line |= {"loss": metrics["loss"], "seconds": round(seconds, 1)}
-    line |= {"epochs": flags.epochs}
+    line |= {"epochs": flags.epochs, "date": time.strftime("%Y-%m-%d")}
+    line |= {"commit": ran["commit"], "device": ran["device"]}
     for statistics in metrics.get("warps", {}).values():
       line |= {name: values[0] for name, values in statistics.items()}
       line["problem"] = problem(statistics)
