@@ -201,7 +201,7 @@ def test_several_steps_in_a_call_are_those_of_each_run(config):
         "optim.localisation_lr": 2 * rate,
       },
     )
-    for rate in (0.0, 0.5)
+    for rate in (0.0, 0.05)  # a larger one makes much of rounding
   ]
   _check_steps(configs, [(0, 3)])
 
