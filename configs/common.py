@@ -38,7 +38,7 @@ def get_base() -> ConfigDict:
   "module:attribute" of an importable module of your own.
   """
   config = ConfigDict()
-  config.version = 3  # of these fields; runs of another one are refused
+  config.version = 4  # of these fields; runs of another one are refused
   config.experiment = "mnist"
   config.recipe = "adamw"  # a name for the training settings, for the results
   config.seed = 0
@@ -89,6 +89,7 @@ def get_base() -> ConfigDict:
   model.method = "linear"  # of interpolation
   model.padding_mode = "zeros"  # what lies outside
   model.gradient = "exact"  # of the sampler, with respect to the grid
+  model.antialias = ""  # where it minifies: mip, or samples per axis, as "2"
 
   config.optim = optim = ConfigDict()
   optim.name = "adamw"  # sgd, adamw

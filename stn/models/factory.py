@@ -58,6 +58,8 @@ class Options:
     method: see `stn.grid_sample`.
     padding_mode: see `stn.grid_sample`.
     gradient: see `stn.grid_sample`.
+    antialias: where the transformer minifies, "mip" or samples per axis, as
+      "2"; "" is none. See `stn.spatial_transform`.
   """
 
   features: Sequence[int] = ()
@@ -77,6 +79,7 @@ class Options:
   method: str = "linear"
   padding_mode: str = "zeros"
   gradient: str = "exact"
+  antialias: str = ""
 
 
 def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
@@ -110,6 +113,7 @@ def _localisation(default: _Make, options: Options) -> nn.Module:
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   get_transform(options.transform, ndim=ndim)  # fails before `init` does
   limit = tuple(options.limit)
+  antialias = options.antialias
   return SpatialTransformer(
     _localisation(localisation, options),
     transform=options.transform,
@@ -122,6 +126,7 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
     method=options.method,
     padding_mode=options.padding_mode,
     gradient=options.gradient,
+    antialias=int(antialias) if antialias.isdecimal() else antialias or None,
   )
 
 

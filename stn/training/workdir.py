@@ -29,7 +29,7 @@ PACKAGES = (
 )
 
 # Fields and checkpoints of another version are refused, not misread.
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 
 # What may change from one machine to the next, and not what is computed.
 MAY_DIFFER = ("data.data_dir", "num_devices")

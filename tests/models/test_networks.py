@@ -29,10 +29,10 @@ INPUTS = {
 PARAMS = {
   "fcn": 118_282,
   "cnn": 116_873,
-  "cnn_bn": 123_422,
+  "cnn_bn": 116_650,
   "st_fcn": 116_632,
   "st_cnn": 116_816,
-  "st_cnn_bn": 134_628,
+  "st_cnn_bn": 127_856,
   "projection": 105_610,
   "st_projection": 130_294,
   "colocaliser": 111_605,
