@@ -26,6 +26,7 @@ KEYS = [
   "transform",
   "recipe",
   "params",
+  "train_samples",
   "metric",
   "unit",
   "seeds",
@@ -34,7 +35,6 @@ KEYS = [
   "error",
   "ci95",
   "samples",
-  "train_samples",
   "seconds",
   "device",
   "commit",
@@ -275,6 +275,13 @@ def test_the_row_of_a_run_is_what_the_table_reads(rate):
 def test_the_published_figure_stands_beside_the_same_experiment_alone(fields):
   header, _, line = to_markdown(summarise([run_of(**fields)])).splitlines()
   assert dict(zip(cells(header), cells(line), strict=True))["published"] == ""
+
+
+def test_a_longer_training_has_a_row_of_its_own():
+  runs = [run_of(), run_of(seed=1, train_samples=5_500_000)]
+  header, _, *lines = to_markdown(summarise(runs)).splitlines()
+  place = cells(header).index("examples")
+  assert [cells(line)[place] for line in lines] == ["0.82 M", "5.50 M"]
 
 
 def test_a_model_without_transformer_is_named_alone():

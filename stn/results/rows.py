@@ -18,6 +18,7 @@ GROUP = (
   "transform",
   "recipe",
   "params",
+  "train_samples",
   "metric",
   "unit",
   "device",
@@ -178,8 +179,8 @@ def add(
     if key in there:
       raise ValueError(
         f"{folder} already holds a run of {run['model']} on "
-        f"{run['distortion']} with recipe {run['recipe']} and seed "
-        f"{run['seed']}. Remove its line to replace it."
+        f"{run['distortion']} with recipe {run['recipe']}, seed {run['seed']} "
+        "and as many examples. Remove its line to replace it."
       )
     there.add(key)
   files = []

@@ -45,8 +45,8 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     recipe and model: what was trained; "seeds", their number; "value", the mean
     of the test metric, and "interval", 95 %, over seeds, or for a single seed
     over test examples; "error" and "ci95", the same for error rates;
-    "samples" in the test set; "train_samples" and "seconds" per run; "device"
-    and "commit" of the runs.
+    "samples" in the test set; "train_samples" per run, repetitions included;
+    "seconds" per run; "device" and "commit" of the runs.
 
   Example:
     >>> run = dict.fromkeys(
@@ -77,9 +77,6 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         "error": value if is_error else None,
         "ci95": bounds if is_error else None,
         "samples": group[0]["samples"],
-        "train_samples": round(
-          statistics.fmean(run["train_samples"] for run in group)
-        ),
         "seconds": round(statistics.fmean(r["seconds"] for r in group), 1),
         "device": group[0]["device"],
         "commit": ", ".join(sorted({str(run["commit"]) for run in group})),
@@ -99,16 +96,17 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     rows: from `summarise`.
 
   Returns:
-    A Markdown table. Only runs on full MNIST have a published figure.
+    A Markdown table; "examples" are those seen in training, repetitions
+    included. Only runs on full MNIST have a published figure.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]
     '| experiment | data |'
   """
   lines = [
-    "| experiment | data | distortion | model | recipe | parameters "
+    "| experiment | data | distortion | model | recipe | parameters | examples "
     "| test (95 % interval) | published | seeds | time per run |",
-    "|---|---|---|---|---|---|---|---|---|---|",
+    "|" + "---|" * 11,
   ]
   for row in rows:
     names = ("experiment", "distortion", "model", "transform")
@@ -121,6 +119,7 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     lines.append(
       f"| {row['experiment']} | {row['dataset']} | {row['distortion']} "
       f"| {model} | {row['recipe']} | {row['params']:,} "
+      f"| {row['train_samples'] / 1e6:.2f} M "
       f"| {row['metric']} **{row['value']:.2f}**{unit} ({low:.2f} to "
       f"{high:.2f}) | {published} | {row['seeds']} "
       f"| {row['seconds']:.0f} s, {row['device']} |"
