@@ -126,6 +126,25 @@ def sweep_families():
   return sweeps.over("arg.transform", "affine", "projective", "tps")
 
 
+def sweep_what_helps():
+  """What docs/training.md compares with the default, which is the first."""
+  return sweeps.chained(
+    [{}],
+    sweeps.over("model.iterations", 2, 4),
+    sweeps.over("model.localisation", "shared"),
+    sweeps.over("arg.transform", "similarity", "bspline"),
+    sweeps.over("model.antialias", "2"),
+    sweeps.over("model.gradient", "linearised", "multiscale"),
+    sweeps.over("model.centroid", True),
+    sweeps.over("model.localisation_options.norm", False),
+    sweeps.over("optim.localisation_lr", 0.1, 1.0, 3.0),
+    sweeps.over("optim.localisation_warmup", 0.2),
+    sweeps.over("penalty.outside", 0.1),
+    sweeps.over("penalty.theta", 0.01),
+    sweeps.over("model.limit", (1.0,)),
+  )
+
+
 def sweep_lr():
   """Learning rates, of the classifier and of the localisation net."""
   return sweeps.product(

@@ -11,7 +11,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from stn.results import read_sweep, summarise_sweep, sweep_to_markdown
+from stn.results import (
+  effects_to_markdown,
+  read_sweep,
+  summarise_effects,
+  summarise_sweep,
+  sweep_to_markdown,
+)
 from stn.results.__main__ import main
 from stn.results.swept import measured
 
@@ -119,6 +125,57 @@ def test_a_search_is_chosen_by_validation(tmp_path):
   assert rows[0]["validation"] == pytest.approx(100 * (0.02 + 0.1 / 5))
   head = sweep_to_markdown(read, rows).splitlines()[2]
   assert head.startswith("|  | a.x | b.x | validation, % | test error, % (95")
+
+
+def test_effects_are_differences_seed_by_seed(tmp_path):
+  """Closed form: differences of -1 and -3 points, whatever the seeds do."""
+  path = make_sweep(
+    tmp_path / "s",
+    [
+      ({"seed": 0}, 0.05, "done"),
+      ({"seed": 1}, 0.09, "done"),
+      ({"seed": 0, "model.n": 2}, 0.04, "done"),
+      ({"seed": 1, "model.n": 2}, 0.06, "done"),
+      ({"seed": 2, "model.n": 2}, 0.99, "done"),  # the first has no such seed
+      ({"seed": 1, "model.n": 4}, 0.10, "done"),
+      ({"seed": 1, "model.n": 8}, 0.10, "waiting"),
+    ],
+  )
+  sweep = read_sweep(path)
+  rows = summarise_effects(sweep)
+  assert [row["setting"] for row in rows] == [
+    {},
+    {"model.n": 2},
+    {"model.n": 4},
+  ]
+  assert (rows[1]["effect"], rows[1]["seeds"], rows[1]["cost"]) == (-2, 2, 1)
+  assert rows[1]["interval"] == pytest.approx([-14.706, 10.706], abs=1e-3)
+  assert (rows[2]["effect"], rows[2]["interval"]) == (1, None)
+  assert effects_to_markdown(sweep, rows).splitlines()[2:] == [
+    "| as it is | 7.00 |  | 2 | 1.00 |",
+    "| n 2 | 5.00 | -2.00 (-14.71 to +10.71) | 2 | 1.00 |",
+    "| n 4 | 10.00 | +1.00 | 1 | 1.00 |",
+  ]
+
+
+def test_an_effect_that_is_sure_is_in_bold(tmp_path, capsys):
+  settings = [({"seed": s}, 0.05 + 0.01 * s, "done") for s in range(3)]
+  settings += [({"seed": s, "n": 1}, 0.03 + 0.01 * s, "done") for s in range(3)]
+  path = make_sweep(tmp_path / "s", settings)
+  main([str(path), "--effects"])
+  assert "| **-2.00** (-2.00 to -2.00) | 3 |" in capsys.readouterr().out
+  main([str(path), "--effects", "--json"])
+  assert json.loads(capsys.readouterr().out)[1]["effect"] == -2
+
+
+def test_effects_need_the_first_setting(tmp_path):
+  path = make_sweep(
+    tmp_path / "s", [({"n": 1}, 0.0, "waiting"), ({"n": 2}, 0.1, "done")]
+  )
+  with pytest.raises(SystemExit, match="against the first setting, .*'n': 1"):
+    main([str(path), "--effects"])
+  with pytest.raises(SystemExit):
+    main(["--effects"])
 
 
 def test_the_command_line_prints_and_writes(sweep, capsys):

@@ -5,6 +5,7 @@
     python -m stn.results runs/a runs/b        # the table of some runs
     python -m stn.results --add runs/a runs/b  # appends them to results/
     python -m stn.results SWEEP                # a sweep: table and report
+    python -m stn.results SWEEP --effects      # against its first setting
     python -m stn.results runs/a --report      # the report of a run
 
 Each line of results/*.jsonl is what one finished run wrote to its result.json,
@@ -13,6 +14,7 @@ over seeds and adds the published figure. A report is one HTML file, which needs
 no server and no network.
 """
 
+from stn.results.effects import effects_to_markdown, summarise_effects
 from stn.results.published import PUBLISHED
 from stn.results.rows import RESULTS, add, make_row, read
 from stn.results.sweep import read_sweep
@@ -23,10 +25,12 @@ __all__ = [
   "PUBLISHED",
   "RESULTS",
   "add",
+  "effects_to_markdown",
   "make_row",
   "read",
   "read_sweep",
   "summarise",
+  "summarise_effects",
   "summarise_sweep",
   "sweep_to_markdown",
   "to_markdown",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from stn.results import report
+from stn.results.effects import effects_to_markdown, summarise_effects
 from stn.results.rows import RESULTS, add, read
 from stn.results.sweep import is_sweep, read_sweep
 from stn.results.sweep_table import summarise_sweep, sweep_to_markdown
@@ -23,6 +24,14 @@ def _print_sweep(path: pathlib.Path, as_json: bool, out: pathlib.Path | None):
   if out is not None:
     for file in report.write_sweep(sweep, out):
       print(f"wrote {file}", file=sys.stderr)
+
+
+def _print_effects(path: pathlib.Path, as_json: bool) -> None:
+  sweep = read_sweep(path)
+  rows = summarise_effects(sweep)
+  print(
+    json.dumps(rows, indent=2) if as_json else effects_to_markdown(sweep, rows)
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--add", action="store_true", help=f"append the runs to {RESULTS}/"
   )
   parser.add_argument(
+    "--effects",
+    action="store_true",
+    help="of a sweep, compare with its first setting, seed by seed",
+  )
+  parser.add_argument(
     "--report", action="store_true", help="write report.html of one run"
   )
   parser.add_argument(
@@ -54,10 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   if args.add and not args.paths:
     parser.error("--add needs workdirs")
+  if args.effects and len(args.paths) != 1:
+    parser.error("--effects needs one sweep")
   if args.report and len(args.paths) != 1:
     parser.error("--report needs one workdir")
   try:
-    if args.add:
+    if args.effects:
+      _print_effects(args.paths[0], args.json)
+    elif args.add:
       for file in add(args.paths):
         print(f"added to {file}")
     elif len(args.paths) == 1 and is_sweep(args.paths[0]):

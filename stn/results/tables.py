@@ -12,6 +12,17 @@ from stn.results.rows import GROUP
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
+def half_width(values: list[float]) -> float:
+  """Half of Student's 95 % interval of the mean of two or more values.
+
+  Example:
+    >>> round(half_width([1.0, 3.0]), 3)
+    12.706
+  """
+  t = _T95[min(len(values) - 2, len(_T95) - 1)]
+  return t * statistics.stdev(values) / math.sqrt(len(values))
+
+
 def interval(values: list[float], single: list[float]) -> list[float]:
   """The 95 % interval of a mean over runs.
 
@@ -28,9 +39,7 @@ def interval(values: list[float], single: list[float]) -> list[float]:
   """
   if len(values) == 1:
     return single
-  t = _T95[min(len(values) - 2, len(_T95) - 1)]
-  half = t * statistics.stdev(values) / math.sqrt(len(values))
-  mean = statistics.fmean(values)
+  mean, half = statistics.fmean(values), half_width(values)
   return [round(max(0.0, mean - half), 4), round(mean + half, 4)]
 
 
