@@ -22,17 +22,16 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, digit="3", clutter="no", data="mnist", recipe="adamw"
   )
-  if args["clutter"] not in ("yes", "no"):
-    raise ValueError(f"`clutter` must be yes or no; got {args['clutter']!r}.")
+  clutter = common.yes("clutter", args["clutter"])
   config = common.get_base()
-  config.experiment = "colocalisation"
+  config.experiment = "colocalisation_tc" if clutter else "colocalisation"
   common.set_data(config, args["data"])
   config.task.name = "colocalisation"
   config.data.validation_size = 0
   config.data.classes = (int(args["digit"]),)
   config.data.train_size = 100
   config.data.distortion = "located"
-  if args["clutter"] == "yes":
+  if clutter:
     config.data.composition = "clutter"
   config.data.batch_size = 50
   config.data.eval_batch_size = 100

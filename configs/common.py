@@ -31,6 +31,21 @@ def parse_arg(arg: str, **defaults: str) -> dict[str, str]:
   return values
 
 
+def yes(name: str, value: str) -> bool:
+  """Whether "yes" or "no" was given.
+
+  Args:
+    name: of what was given.
+    value: what was given.
+
+  Raises:
+    ValueError: if it is neither.
+  """
+  if value not in ("yes", "no"):
+    raise ValueError(f"`{name}` must be yes or no; got {value!r}.")
+  return value == "yes"
+
+
 def get_base() -> ConfigDict:
   """Returns a fresh config with every field.
 
@@ -64,6 +79,7 @@ def get_base() -> ConfigDict:
   data.composition_options = ConfigDict()
   data.distortion = "none"  # on the device, see stn/data/distortions.py
   data.distortion_options = ConfigDict()
+  data.redraw = True  # in training at every step; False: once an example
   data.mean = ()  # per channel, subtracted after the distortion; (): 0
   data.std = ()  # per channel, divided by; (): 1
   data.contrast = "none"  # none, global, local

@@ -9,7 +9,8 @@ Larochelle et al. (2007) rotate 62,000 digits by 0 to 360 degrees, 12,000 for
 training, of which 2,000 are for validation, and 50,000 for testing. Their files
 are not read here: the protocol is regenerated from MNIST, train and test pooled
 and cut anew, so results compare with published ones up to that draw. Every
-digit is turned afresh at every step: "with augmentation".
+digit is turned afresh at every step, "with augmentation", or once
+(`augmentation=no`).
 
 On `data=mnist_5k` the same proportions give 967 digits to learn from and 4,032
 to test.
@@ -22,15 +23,22 @@ from configs.mnist import FEATURES_28
 def get_config(arg: str = ""):
   """Returns the config; `arg` may set the names below."""
   args = common.parse_arg(
-    arg, model="st_cnn", transform="affine", data="mnist", recipe="adamw"
+    arg,
+    model="st_cnn",
+    transform="affine",
+    augmentation="yes",
+    data="mnist",
+    recipe="adamw",
   )
+  augmentation = common.yes("augmentation", args["augmentation"])
   config = common.get_base()
-  config.experiment = "mnist_rot"
+  config.experiment = "mnist_rot" if augmentation else "mnist_rot_once"
   common.set_data(config, args["data"])
   config.data.resplit = (12_000, 50_000)
   config.data.validation_size = 2000 if args["data"] == "mnist" else 0
   config.num_epochs = 60.0 if args["data"] == "mnist" else 300.0
   config.data.distortion = "rot"
+  config.data.redraw = augmentation
   config.model.name = args["model"]
   config.model.transform = args["transform"]
   config.model.features = FEATURES_28.get(args["model"], ())

@@ -59,6 +59,7 @@ VARIANTS = {
   "mnist_rot": {
     "model": [*PAPER, *MODERN],
     "transform": ["affine", "rotation"],
+    "augmentation": ["yes", "no"],
     "data": DATA,
     "recipe": ["adamw"],
   },

@@ -9,7 +9,13 @@ from stn.data.pipeline import (
   train_batch_of_each,
 )
 from stn.data.prefetch import available_cores, prefetch
-from stn.data.processing import CONTRASTS, Prepare, make_prepare, normalise
+from stn.data.processing import (
+  CONTRASTS,
+  Prepare,
+  make_prepare,
+  normalise,
+  prepare_once,
+)
 from stn.data.records import AUGMENTATIONS, DataNotFoundError, RecordSource
 from stn.data.scenes import DISTORTIONS, get_distortion, on_image
 from stn.data.sources import ArraySource, Batch, Source, generator
@@ -39,6 +45,7 @@ __all__ = [
   "normalise",
   "on_image",
   "prefetch",
+  "prepare_once",
   "read_test_examples",
   "train_batch",
   "train_batch_of_each",

@@ -77,6 +77,7 @@ def train_batch(
   step: int,
   batch_size: int,
   rows: slice = slice(None),
+  redraw: bool = True,
 ) -> Batch:
   """Reads the training batch of a step.
 
@@ -86,9 +87,12 @@ def train_batch(
     step: from 0.
     batch_size: examples in the global batch.
     rows: those that this process holds.
+    redraw: what is random about an example is drawn at every step; False draws
+      it once.
 
   Returns:
-    The fields of the source, each with a leading axis.
+    The fields of the source, each with a leading axis; without `redraw` also
+    "index", int32, the example's place in the split.
 
   Example:
     >>> from stn.data.sources import ArraySource
@@ -97,12 +101,31 @@ def train_batch(
     3
   """
   indices = batch_indices(seed, step, batch_size, len(source))
-  positions = step * batch_size + np.arange(batch_size)
-  return source.read(indices[rows], _keys(_TRAIN, seed, positions[rows]))
+  keys = _train_keys(seed, step, indices, redraw)
+  return _read_train(source, indices[rows], keys[rows], redraw)
+
+
+def _train_keys(
+  seed: int, step: int, indices: np.ndarray, redraw: bool
+) -> np.ndarray:
+  size = len(indices)
+  positions = step * size + np.arange(size) if redraw else indices
+  return _keys(_TRAIN, seed, positions)
+
+
+def _read_train(
+  source: Source, indices: np.ndarray, keys: np.ndarray, redraw: bool
+) -> Batch:
+  batch = source.read(indices, keys)
+  return batch if redraw else {**batch, "index": indices.astype(np.int32)}
 
 
 def train_batch_of_each(
-  source: Source, seeds: Sequence[int], step: int, batch_size: int
+  source: Source,
+  seeds: Sequence[int],
+  step: int,
+  batch_size: int,
+  redraw: bool = True,
 ) -> Batch:
   """Reads the training batches of a step of several runs, at once.
 
@@ -111,6 +134,7 @@ def train_batch_of_each(
     seeds: of R streams.
     step: from 0.
     batch_size: examples in the batch of each.
+    redraw: see `train_batch`.
 
   Returns:
     The fields of the source with leading axes (R, batch_size): what
@@ -123,9 +147,11 @@ def train_batch_of_each(
     (2, 3)
   """
   indices = batch_indices(seeds, step, batch_size, len(source))
-  positions = step * batch_size + np.arange(batch_size)
-  keys = [_keys(_TRAIN, seed, positions) for seed in seeds]
-  batch = source.read(indices.ravel(), np.concatenate(keys))
+  keys = [
+    _train_keys(seed, step, of_seed, redraw)
+    for seed, of_seed in zip(seeds, indices, strict=True)
+  ]
+  batch = _read_train(source, indices.ravel(), np.concatenate(keys), redraw)
   return {
     name: field.reshape(len(seeds), batch_size, *field.shape[1:])
     for name, field in batch.items()

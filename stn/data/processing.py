@@ -4,6 +4,7 @@ Images become floats in [0, 1], are distorted, and then normalised: black is
 still 0 where a distortion looks outside the image.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -143,3 +144,34 @@ def make_prepare(config: Any) -> Prepare:
     return {**example, "image": contrast(image)}
 
   return prepare
+
+
+def prepare_once(
+  key: jax.Array, batch: Mapping[str, jax.Array], prepare: Prepare
+) -> dict[str, jax.Array]:
+  """Prepares examples of a set that is drawn once.
+
+  What an example becomes depends on the key and its place in the split, and on
+  nothing else: not on the batch size, the devices, or the network.
+
+  Args:
+    key: of the whole set.
+    batch: "index", int32 (N,), is each example's place in the split; as from
+      `stn.data.evaluation_batches`.
+    prepare: `(key, example) -> example`.
+
+  Returns:
+    The prepared batch; "index" and "mask" as they were.
+
+  Example:
+    >>> batch = {"image": jnp.ones((2, 3)), "index": jnp.arange(2)}
+    >>> def scale(key, example):
+    ...   return {"image": example["image"] * jax.random.uniform(key)}
+    >>> images = prepare_once(jax.random.key(0), batch, scale)["image"]
+    >>> bool((images[0] != images[1]).all())
+    True
+  """
+  about = {name: batch[name] for name in ("index", "mask") if name in batch}
+  examples = {name: x for name, x in batch.items() if name not in about}
+  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
+  return {**jax.vmap(prepare)(keys, examples), **about}

@@ -79,6 +79,11 @@ def effects_to_markdown(sweep: SweepRuns, rows: list[dict[str, Any]]) -> str:
   Returns:
     A line for each setting; an effect whose interval is on one side of 0 is in
     bold.
+
+  Example:
+    >>> sweep = read_sweep("runs/what_helps")  # doctest: +SKIP
+    >>> print(effects_to_markdown(sweep, summarise_effects(sweep))
+    ...      )  # doctest: +SKIP
   """
   names = short_names(sweep.fields)
   unit = f", {sweep.unit}" if sweep.unit else ""

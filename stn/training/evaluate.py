@@ -8,42 +8,13 @@ import jax
 import numpy as np
 
 from stn import metrics
+from stn.data import prepare_once
 from stn.tasks import Task
 from stn.training.step import Apply, Batch, Prepare
 from stn.training.warps import theta_statistics, warp_statistics, warp_sums
 
 # (params, model_state, batch) -> sums
 EvalStep = Callable[[Any, Any, Batch], dict[str, Any]]
-
-
-def prepare_test_batch(key: jax.Array, batch: Batch, prepare: Prepare) -> Batch:
-  """Prepares examples of a test set that is drawn once.
-
-  What an example becomes depends on the key and its place in the split, and on
-  nothing else: not on the batch size, the devices, or the network.
-
-  Args:
-    key: of the whole set.
-    batch: from `stn.data.evaluation_batches`; "index", int32 (N,), is each
-      example's place in the split.
-    prepare: `(key, example) -> example`.
-
-  Returns:
-    The prepared batch; "index" and "mask" as they were.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> batch = {"image": jnp.ones((2, 3)), "index": jnp.arange(2)}
-    >>> def scale(key, example):
-    ...   return {"image": example["image"] * jax.random.uniform(key)}
-    >>> images = prepare_test_batch(jax.random.key(0), batch, scale)["image"]
-    >>> bool((images[0] != images[1]).all())
-    True
-  """
-  about = {name: batch[name] for name in ("index", "mask") if name in batch}
-  examples = {name: x for name, x in batch.items() if name not in about}
-  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
-  return {**jax.vmap(prepare)(keys, examples), **about}
 
 
 def make_eval_step(
@@ -78,7 +49,7 @@ def make_eval_step(
 
   def eval_step(params, model_state, batch):
     mask = batch["mask"]
-    batch = prepare_test_batch(key, batch, prepare)
+    batch = prepare_once(key, batch, prepare)
     outputs, aux, _ = apply(
       params,
       model_state,
@@ -126,7 +97,7 @@ def make_example_step(
   """
 
   def example_step(params, model_state, batch):
-    batch = prepare_test_batch(key, batch, prepare)
+    batch = prepare_once(key, batch, prepare)
     outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
     return batch, outputs, aux
 

@@ -256,6 +256,7 @@ class Experiment:
         first + i,
         size,
         process_rows(self.mesh, size),
+        config.data.redraw,
       )
       for i in range(num_steps)
     ]

@@ -181,6 +181,7 @@ class Population:
         seeds,
         first + i,
         self.config.data.batch_size,
+        self.config.data.redraw,
       )
       for i in range(num_steps)
     ]

@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from stn import metrics
+from stn.data import prepare_once
 from stn.tasks import Task
 from stn.training.penalty import Penalty
 from stn.training.sharding import batch_sharding, replicated
@@ -26,6 +28,9 @@ Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict]]
 # kept in its caches, and is too little for glibc to ask the kernel for fresh
 # pages at every step. Measured: about 64 images of 28x28, 16 of 42x42.
 _CPU_PIXELS = 28_000
+
+# Folded into the key of what is drawn once, whatever the step.
+_NO_STEP = np.uint32(2**32 - 1)
 
 
 def num_parts(mesh: Mesh, inputs: Any) -> int:
@@ -88,7 +93,8 @@ def make_train_step(
     apply: `(params, model_state, inputs, key, train) -> outputs, aux,
       model_state`, see `stn.models.to_network`.
     optimizer: an optax transformation.
-    prepare: `(key, example) -> example`, drawn afresh for every example.
+    prepare: `(key, example) -> example`, drawn afresh for every example; only
+      once for each where the batch has an "index", see `stn.data.train_batch`.
     num_parts: from the inputs to the number of equal parts that are
       differentiated one after the other, where the loss is a sum over examples:
       not for a network with a state, or a task that is not separable.
@@ -117,7 +123,10 @@ def make_train_step(
       jax.random.fold_in(key, state.step)
     )
     size = len(jax.tree.leaves(batch)[0])
-    batch = jax.vmap(prepare)(jax.random.split(prepare_key, size), batch)
+    if "index" in batch:  # what is random is drawn once for each example
+      batch = prepare_once(jax.random.fold_in(key, _NO_STEP), batch, prepare)
+    else:
+      batch = jax.vmap(prepare)(jax.random.split(prepare_key, size), batch)
     whole = bool(state.model_state) or not task.separable
     parts = 1 if whole else num_parts(task.inputs(batch))
 

@@ -123,12 +123,46 @@ def test_evaluation_rows_of_processes_make_up_the_global_batches():
       np.testing.assert_array_equal(together, value)
 
 
-def test_the_batches_of_several_runs_are_those_of_each():
+class Keys(ArraySource):
+  """Returns the keys it is given."""
+
+  def read(self, indices, keys):
+    return {"keys": keys}
+
+
+def test_without_redraw_an_example_has_one_key():
+  keys_only = Keys({"label": np.zeros(10, np.int32)}, 1)
+
+  def keys_of(seed, redraw):
+    """Of every example, in two epochs."""
+    batches = [
+      train_batch(keys_only, seed, i, 5, redraw=redraw) for i in range(4)
+    ]
+    order = [batch_indices(seed, i, 5, 10) for i in range(4)]
+    keys = np.concatenate([batch["keys"] for batch in batches])
+    index = np.concatenate(order)
+    if not redraw:
+      given = np.concatenate([batch["index"] for batch in batches])
+      np.testing.assert_array_equal(given, index)
+      assert given.dtype == np.int32
+    keys = [keys[index == i] for i in range(10)]
+    return np.array(keys)  # (10, 2, 2)
+
+  once = keys_of(0, False)
+  np.testing.assert_array_equal(once[:, 0], once[:, 1])
+  assert len(np.unique(once[:, 0], axis=0)) == 10
+  assert (once != keys_of(1, False)).any()
+  fresh = keys_of(0, True)
+  assert (fresh[:, 0] != fresh[:, 1]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("redraw", [True, False])
+def test_the_batches_of_several_runs_are_those_of_each(redraw):
   data, seeds = dataset(10), (3, 1, 3)
   for step in range(4):  # over the end of an epoch
-    together = train_batch_of_each(data, seeds, step, 4)
+    together = train_batch_of_each(data, seeds, step, 4, redraw)
     for i, seed in enumerate(seeds):
-      alone = train_batch(data, seed, step, 4)
+      alone = train_batch(data, seed, step, 4, redraw=redraw)
       assert together.keys() == alone.keys()
       for name, field in alone.items():
         np.testing.assert_array_equal(together[name][i], field)

@@ -12,7 +12,7 @@ from stn.tasks import make_task
 from stn.training.evaluate import (
   evaluate,
   make_eval_step,
-  prepare_test_batch,
+  prepare_once,
 )
 
 SIZE = 23
@@ -66,7 +66,7 @@ def results():
 def whole():
   """Outputs and theta of all examples at once."""
   [batch] = batches(SIZE)
-  prepared = jax.jit(lambda b: prepare_test_batch(KEY, b, turn))(batch)
+  prepared = jax.jit(lambda b: prepare_once(KEY, b, turn))(batch)
   outputs, aux, _ = apply(PARAMS, {}, prepared["image"], KEY, False)
   return outputs, np.asarray(aux["warps"]["first"].theta, np.float64)
 
@@ -148,7 +148,7 @@ def test_a_test_example_depends_on_the_key_and_its_place_alone():
 
   def prepare(key, places):
     some = {name: value[places] for name, value in batch.items()}
-    return prepare_test_batch(key, some, turn)["image"]
+    return prepare_once(key, some, turn)["image"]
 
   together = prepare(KEY, np.arange(8))
   places = np.array([6, 2, 2])
@@ -162,7 +162,7 @@ def test_places_get_draws_of_their_own():
     "image": jnp.tile(DATA.arrays["image"][:1], (4, 1, 1, 1)),
     "index": jnp.arange(4),
   }
-  images = prepare_test_batch(KEY, batch, turn)["image"]
+  images = prepare_once(KEY, batch, turn)["image"]
   assert np.abs(images[1:] - images[:1]).mean(axis=(1, 2, 3)).min() > 0.01
 
 

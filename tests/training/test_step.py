@@ -51,6 +51,19 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_devices(
   )
 
 
+@pytest.mark.parametrize("redraw", [True, False])
+def test_a_distortion_is_drawn_once_or_at_every_step(config, redraw):
+  """Nothing is learned, and every batch is the whole set."""
+  with config.unlocked():
+    config.data.redraw = redraw
+    config.data.distortion = "r"
+    config.optim.learning_rate = 0.0
+    config.data.batch_size = len(Experiment.build(config).source("train"))
+  _, losses, _ = _run(config, [1] * 3)
+  spread = np.ptp(losses) / np.mean(losses)
+  assert spread > 1e-4 if redraw else spread < 1e-6
+
+
 def test_batch_statistics_are_of_the_global_batch(streamed_config):
   """With dropout, and records read by threads, on 1, 2 and 4 devices."""
   states = []
