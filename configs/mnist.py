@@ -15,7 +15,8 @@ divided by 10 after each third.
 The paper does not give the widths of its layers: those of the convolutional
 networks are read from its "32-64 filters", the others chosen so that all models
 of one canvas have equal numbers of parameters within 2 %; `size=400k` has about
-as many as the paper may have. `model=cnn_bn` and `st_cnn_bn` are a modern
+as many as the paper may have. On canvases larger than a digit (rts, t, tc) the
+spatial transformer makes 28x28 pixels. `model=cnn_bn` and `st_cnn_bn` are a modern
 network, 3x3 convolutions with batch normalisation, with and without a spatial
 transformer. Nor does the paper say how much slower its localisation nets learn:
 `optim.localisation_lr` is 1 in its recipe. Results and times are in
@@ -35,12 +36,12 @@ FEATURES_28 = {
   "st_fcn": (104, 64),
   "st_cnn": (32, 64),
 }
-# ... 135,000 on 42x42 ...
+# ... 135,000 on 42x42, of which a spatial transformer makes 28x28 ...
 FEATURES_42 = {
   "fcn": (73, 73),
   "cnn": (32, 73),
-  "st_fcn": (42, 42),
-  "st_cnn": (32, 64),
+  "st_fcn": (87, 87),
+  "st_cnn": (32, 72),
 }
 # ... 150,000 on 60x60 ...
 FEATURES_60 = {
@@ -93,13 +94,12 @@ def get_config(arg: str = ""):
   elif args["size"] != "117k":
     raise ValueError(f"`size` must be 117k or 400k; got {args['size']!r}.")
   config.model.features = widths.get(model, ())
-  if large:
-    # The digit fills a quarter of the canvas: the transformer cuts it out.
+  if large or distortion == "rts":
+    # The digit fills a part of the canvas: the transformer cuts it out.
     config.model.output_size = (28, 28)
-    if args["transform"] == "affine":  # starts with 36x36 pixels in the middle
-      config.model.initial_theta = (0.6, 0.0, 0.0, 0.0, 0.6, 0.0)
-    if model == "st_cnn_bn":  # at most 150,000 parameters
-      config.model.localisation_options.update({"features": (12, 12)})
+  if large and args["transform"] == "affine":
+    # It starts with 36x36 pixels in the middle.
+    config.model.initial_theta = (0.6, 0.0, 0.0, 0.0, 0.6, 0.0)
   if args["data"] == "mnist_5k":  # a short training
     config.optim.localisation_lr = 1.0
   common.set_recipe(config, args["recipe"])
