@@ -3,15 +3,16 @@
   python benchmarks/bench_robustness.py [--distortions=r,rts,tc]
       [--transforms=affine,projective,tps] [--optimizers=adamw,sgd] [--seeds=20]
       [--models=st_cnn,cnn] [--epochs=10] [--set=optim.localisation_lr=0.1]
-      [--out=runs/robustness.jsonl]
+      [--out=runs/robustness.jsonl] [--picture=runs/robustness.png]
 
 Short runs on the embedded digits, configs/mnist.py with its defaults, but for
-AdamW at learning rate 1e-3 or SGD at 1e-2. Each line of the output is a run:
-its test error and what its transformer does to the test set, see
-`stn.training.warps`. Runs that the file has are not repeated, so that the bench
-can be stopped at any time. At the end, a table: runs that collapsed or do not
-move, and the share whose error is less than that of the same network without a
-transformer, of the same seed.
+AdamW at learning rate 1e-3, SGD at 1e-2 with momentum 0.9, or plain_sgd without
+momentum. Each line of the output is a run: its test error and what its
+transformer does to the test set, see `stn.training.warps`. Runs that the file
+has are not repeated, so that the bench can be stopped at any time. At the end,
+a table, and a picture: runs that collapsed or do not move, and the share whose
+error is less than that of the same network without a transformer, of the same
+seed.
 """
 
 import argparse
@@ -25,13 +26,18 @@ import numpy as np
 
 from configs import mnist
 from stn import data
+from stn.results.figure import COLOURS, pyplot, to_png
 from stn.training.experiment import INIT, TRAIN, Experiment
 from stn.training.sharding import put_batch
 from stn.training.state import init_state
 from stn.training.warps import problem
 from stn.training.workdir import environment
 
-OPTIMIZERS = {"adamw": 1e-3, "sgd": 1e-2}
+OPTIMIZERS = {
+  "adamw": {"name": "adamw", "learning_rate": 1e-3},
+  "sgd": {"name": "sgd", "learning_rate": 1e-2, "momentum": 0.9},
+  "plain_sgd": {"name": "sgd", "learning_rate": 1e-2},
+}
 # What a line is about.
 CELL = ("distortion", "transform", "optimizer", "model", "settings")
 
@@ -44,8 +50,7 @@ def make_config(cell: dict[str, str], epochs: float) -> Any:
     f"transform={transform}"
   )
   with config.unlocked():
-    config.optim.name = cell["optimizer"]
-    config.optim.learning_rate = OPTIMIZERS[cell["optimizer"]]
+    config.optim.update(OPTIMIZERS[cell["optimizer"]])
     config.num_epochs = epochs
     for setting in filter(None, cell["settings"].split(";")):
       name, _, value = setting.partition("=")
@@ -94,8 +99,10 @@ def run_cell(cell: dict[str, str], seeds: list[int], flags: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-  """How often it went well, by cell: Markdown."""
+def by_cell(
+  lines: list[dict[str, Any]],
+) -> dict[tuple[str, ...], list[tuple[dict[str, Any], float]]]:
+  """Cell -> runs with a transformer, and the error without it, or NaN."""
   plain = {
     (line["distortion"], line["optimizer"], line["seed"]): line["error"]
     for line in lines
@@ -104,31 +111,61 @@ def table(lines: list[dict[str, Any]]) -> str:
   cells = defaultdict(list)
   for line in lines:
     if line["transform"]:
-      cells[tuple(line[name] for name in CELL)].append(line)
+      key = (line["distortion"], line["optimizer"], line["seed"])
+      cell = tuple(line[name] for name in CELL)
+      cells[cell].append((line, plain.get(key, float("nan"))))
+  return dict(sorted(cells.items()))
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+  """How often it went well, by cell: Markdown."""
   rows = [
     "| distortion | family | optimiser | settings | runs | collapsed | still | "
     "better than without | error, % | without, % |",
     "|" + "---|" * 10,
   ]
-  for cell, runs in sorted(cells.items()):
+  for cell, runs in by_cell(lines).items():
     distortion, transform, optimizer, _, settings = cell
-    seen = [
-      run for run in runs if (distortion, optimizer, run["seed"]) in plain
-    ]
-    without = [plain[distortion, optimizer, run["seed"]] for run in seen]
-    better = [
-      run["error"] < error for run, error in zip(seen, without, strict=True)
-    ]
-    problems = [run["problem"] or "" for run in runs]
-    errors = [100 * run["error"] for run in runs]
+    seen = [(run["error"], w) for run, w in runs if np.isfinite(w)]
+    better = sum(error < without for error, without in seen)
+    problems = [run["problem"] or "" for run, _ in runs]
+    errors = [100 * run["error"] for run, _ in runs]
+    without = 100 * np.mean([w for _, w in seen]) if seen else float("nan")
     rows.append(
       f"| {distortion} | {transform} | {optimizer} | {settings or 'default'} | "
       f"{len(runs)} | {sum('collapsed' in p for p in problems)} | "
-      f"{sum('move' in p for p in problems)} | {sum(better)} of {len(seen)} | "
-      f"{np.mean(errors):.1f} (worst {max(errors):.1f}) | "
-      f"{100 * np.mean(without) if without else float('nan'):.1f} |"
+      f"{sum('move' in p for p in problems)} | {better} of {len(seen)} | "
+      f"{np.mean(errors):.1f} (worst {max(errors):.1f}) | {without:.1f} |"
     )
   return "\n".join(rows)
+
+
+def draw(lines: list[dict[str, Any]]) -> bytes:
+  """Every run: its error less that without a transformer; a PNG."""
+  plt = pyplot()
+  cells = list(by_cell(lines).items())
+  height = 1.2 + 0.3 * len(cells)
+  figure, axis = plt.subplots(figsize=(7.0, height), layout="constrained")
+  axis.axvline(0, color="black", lw=0.8)
+  names = []
+  for row, (cell, runs) in enumerate(cells):
+    distortion, transform, optimizer, _, settings = cell
+    names.append(" ".join([distortion, transform, optimizer, settings]))
+    x = np.array([100 * (run["error"] - without) for run, without in runs])
+    bad = np.array([bool(run["problem"]) for run, _ in runs])
+    # Spread over the row, so that runs do not hide each other.
+    y = row + np.linspace(-0.3, 0.3, len(x))
+    axis.scatter(x[~bad], y[~bad], s=14, color=COLOURS[0])
+    axis.scatter(x[bad], y[bad], s=22, color=COLOURS[1], marker="x")
+    axis.plot([x.mean()] * 2, [row - 0.4, row + 0.4], color="black", lw=1.6)
+  axis.set_yticks(range(len(names)), names)
+  axis.invert_yaxis()
+  axis.spines[["top", "right"]].set_visible(False)
+  axis.set_xlabel(
+    "test error less that of the same seed without a transformer, in points\n"
+    "line: mean; cross: collapsed, or does not move"
+  )
+  return to_png(plt, figure)
 
 
 def main() -> None:
@@ -144,6 +181,7 @@ def main() -> None:
   parser.add_argument(
     "--out", type=pathlib.Path, default=pathlib.Path("runs/robustness.jsonl")
   )
+  parser.add_argument("--picture", type=pathlib.Path)
   flags = parser.parse_args()
   flags.out.parent.mkdir(parents=True, exist_ok=True)
 
@@ -168,6 +206,8 @@ def main() -> None:
           if seeds:
             run_cell(cell, seeds, flags)
   print(table(lines()))
+  if flags.picture:
+    flags.picture.write_bytes(draw(lines()))
 
 
 if __name__ == "__main__":
