@@ -150,7 +150,8 @@ def draw(lines: list[dict[str, Any]]) -> bytes:
   names = []
   for row, (cell, runs) in enumerate(cells):
     distortion, transform, optimizer, _, settings = cell
-    names.append(" ".join([distortion, transform, optimizer, settings]))
+    what = [s.rpartition(".")[2] for s in settings.split(";")]
+    names.append(" ".join([distortion, transform, optimizer, *what]))
     x = np.array([100 * (run["error"] - without) for run, without in runs])
     bad = np.array([bool(run["problem"]) for run, _ in runs])
     # Spread over the row, so that runs do not hide each other.
@@ -161,9 +162,10 @@ def draw(lines: list[dict[str, Any]]) -> bytes:
   axis.set_yticks(range(len(names)), names)
   axis.invert_yaxis()
   axis.spines[["top", "right"]].set_visible(False)
-  axis.set_xlabel(
+  figure.supxlabel(
     "test error less that of the same seed without a transformer, in points\n"
-    "line: mean; cross: collapsed, or does not move"
+    "line: mean; cross: collapsed, or does not move",
+    fontsize="medium",
   )
   return to_png(plt, figure)
 

@@ -9,6 +9,9 @@ Esteves et al. (2018, https://arxiv.org/abs/1709.01889), section 4: 96x96
 pixels, a rotation by any angle, a scale of 1 to 2.4, a place anywhere, clutter;
 10,000 digits to learn from. Their clutter and placement are known in part: what
 is uncertain are options of the distortion and the composition.
+`transform=log_polar` is in the manner of their polar transformer: the centre is
+that of a heat map, rotation and scale become shifts of the log-polar map, on
+which the classifier convolves around the circle.
 """
 
 from configs import common
@@ -34,7 +37,11 @@ def get_config(arg: str = ""):
   config.data.eval_batch_size = 200
   config.model.name = args["model"]
   config.model.transform = args["transform"]
-  if args["model"].startswith("st_"):
+  if args["transform"] == "log_polar":
+    config.model.centroid = True
+    config.model.localisation_options.update({"features": (12, 16, 16)})
+    config.model.output_size = (48, 32)  # angles, radii
+  elif args["model"].startswith("st_"):
     config.model.localisation = "strided"
     config.model.localisation_options.update(
       {"features": (12, 16, 24), "kernel_size": 5, "stride": 2, "units": (24,)}

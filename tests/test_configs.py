@@ -65,7 +65,7 @@ VARIANTS = {
   },
   "sim2mnist": {
     "model": ["st_cnn_bn", "cnn_bn"],
-    "transform": ["similarity"],
+    "transform": ["similarity", "log_polar"],
     "data": DATA,
     "recipe": ["adamw"],
   },
