@@ -74,6 +74,7 @@ def get_base() -> ConfigDict:
   data.classes = ()  # only these labels; (): all
   data.train_size = 0  # only so many of train; 0: all
   data.validation_size = 0  # held out of train, stratified; 0: none
+  data.hold_out_by = ""  # field of which whole groups are held out: "track"
   data.resplit = ()  # (train, test): pools both and cuts anew in these sizes
   data.composition = "single"  # of images to examples: single, pairs, clutter
   data.composition_options = ConfigDict()

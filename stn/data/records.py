@@ -17,7 +17,13 @@ import jax
 import numpy as np
 import PIL.Image
 
-from stn.data.sources import ArraySource, Batch, Source, generator
+from stn.data.sources import (
+  ArraySource,
+  Batch,
+  Source,
+  generator,
+  no_field,
+)
 
 # (generator, image) -> image, of any size: before it is resized.
 Augmentation = Callable[[np.random.Generator, PIL.Image.Image], PIL.Image.Image]
@@ -102,11 +108,18 @@ class RecordSource(Source):
   @functools.cached_property
   def labels(self) -> np.ndarray:
     """(N, ...), read without decoding images."""
-    labels = []
+    return self.field("label").astype(np.int32)
+
+  def field(self, name: str) -> np.ndarray:
+    """A field of all examples, (N, ...), read without decoding images."""
+    values = []
     for start in range(0, len(self), 4096):
       chunk = self.indices[start : start + 4096].tolist()
-      labels += [x["label"] for x in self.records.__getitems__(chunk)]
-    return np.asarray(labels, np.int32)
+      for example in self.records.__getitems__(chunk):
+        if name not in example:
+          raise no_field(name, example)
+        values.append(example[name])
+    return np.asarray(values)
 
   @functools.cached_property
   def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -187,16 +200,28 @@ def _how_to_get(name: str, root: str) -> str:
   )
 
 
+def _not_there(name: str, root: str) -> DataNotFoundError:
+  return DataNotFoundError(
+    f"No data set {name!r} in {root}. Get it, on a machine with a network, "
+    f"with\n  {_how_to_get(name, root)}\n"
+    "or say where it is with --config.data.data_dir=... or TFDS_DATA_DIR."
+  )
+
+
 def _builder(name: str, root: str, others: Sequence[str]) -> Any:
   """The builder of a data set that is in `root`, registered or not."""
   import tensorflow_datasets as tfds
+
+  from stn.data.prepare import PREPARERS
 
   folder = os.path.expanduser(root)
   try:
     return tfds.builder(name, data_dir=folder)
   except tfds.core.DatasetNotFoundError as error:
+    if name in PREPARERS:  # one of ours, which tfds does not know
+      raise _not_there(name, root) from error
     registered = tfds.list_builders(with_community_datasets=False)
-    known = [*others, *registered]
+    known = [*others, *PREPARERS, *registered]
     near = difflib.get_close_matches(name, known, n=3)
     raise ValueError(
       f"`data.name` must be one of {', '.join(sorted(others))}, a set of "
@@ -232,11 +257,7 @@ def open_tfds(
   root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
   builder = _builder(name, root, others)
   if not builder.info.splits:
-    raise DataNotFoundError(
-      f"No data set {name!r} in {root}. Get it, on a machine with a network, "
-      f"with\n  {_how_to_get(name, root)}\n"
-      "or say where it is with --config.data.data_dir=... or TFDS_DATA_DIR."
-    )
+    raise _not_there(name, root)
   splits, features = builder.info.splits, cast(Any, builder.info.features)
   if split not in splits or not {"image", "label"} <= {*features}:
     raise ValueError(

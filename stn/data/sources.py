@@ -6,12 +6,19 @@ elsewhere (`stn.data.pipeline`): a source only reads those it is asked for.
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
 
 Batch = dict[str, np.ndarray]
+
+
+def no_field(name: str, known: Iterable[str]) -> ValueError:
+  """What to raise where examples lack a field."""
+  return ValueError(
+    f"The examples must have the field {name!r}; they have {sorted(known)}."
+  )
 
 
 class Source(abc.ABC):
@@ -35,6 +42,17 @@ class Source(abc.ABC):
   @abc.abstractmethod
   def take(self, indices: np.ndarray) -> "Source":
     """The examples at `indices`, in that order, as a source."""
+
+  def field(self, name: str) -> np.ndarray:
+    """A field of all examples, (N, ...), for one that holds no images.
+
+    Raises:
+      ValueError: if there is no such field.
+    """
+    if name not in self.spec:
+      raise no_field(name, self.spec)
+    nothing = np.zeros((len(self), 2), np.uint64)
+    return self.read(np.arange(len(self)), nothing)[name]
 
   @abc.abstractmethod
   def read(self, indices: np.ndarray, keys: np.ndarray) -> Batch:

@@ -50,6 +50,43 @@ def hold_out(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
   return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
+def hold_out_groups(
+  labels: np.ndarray, groups: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """As `hold_out`, but of whole groups, such as photographs of one thing.
+
+  Args:
+    labels: int (N,).
+    groups: (N,). Examples of one label and one group stay together.
+    size: of the second part, met as closely as whole groups of each label
+      allow.
+
+  Returns:
+    Indices of both parts, in order.
+
+  Example:
+    >>> labels, tracks = np.zeros(6, int), np.array([0, 0, 1, 1, 2, 2])
+    >>> rest, held = hold_out_groups(labels, tracks, 3)
+    >>> len(rest), len(held), len(set(tracks[held]) & set(tracks[rest]))
+    (4, 2, 0)
+  """
+  pairs = np.stack([labels, groups], axis=1)
+  unique, of_example, sizes = np.unique(
+    pairs, axis=0, return_inverse=True, return_counts=True
+  )
+  order = np.random.Generator(np.random.Philox(0)).permutation(len(unique))
+  chosen = np.zeros(len(unique), bool)
+  for label in np.unique(labels):
+    mine = order[unique[order, 0] == label]
+    total = sizes[mine].sum()
+    share = total * size / len(labels)
+    end = np.cumsum(sizes[mine])
+    # A group is taken whose larger part is within the share; one stays.
+    chosen[mine[(end - sizes[mine] / 2 < share) & (end < total)]] = True
+  held = chosen[of_example.reshape(-1)]
+  return np.flatnonzero(~held), np.flatnonzero(held)
+
+
 def _mnist_5k(split: str) -> ArraySource:
   """5,000 real MNIST digits: 4,000 train, 1,000 test, stratified and fixed."""
   try:
@@ -150,7 +187,12 @@ def _select(source: Source, config: Any, split: str) -> Source:
       f"validation leaves of train; got {size}."
     )
   if held_size or split == "validation":
-    rest, held = hold_out(source.labels[indices], held_size)
+    labels = source.labels[indices]
+    if config.hold_out_by:
+      groups = source.field(config.hold_out_by)[indices]
+      rest, held = hold_out_groups(labels, groups, held_size)
+    else:
+      rest, held = hold_out(labels, held_size)
     indices = indices[held if split == "validation" else rest]
   if size and split == "train":
     _, some = hold_out(source.labels[indices], size)

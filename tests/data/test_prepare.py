@@ -20,8 +20,9 @@ import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 
-from stn.data import prepare as prepare_lib
-from stn.data.prepare import PREPARERS, main, prepare
+from stn.data.prepare import PREPARERS, prepare
+from stn.data.prepare.__main__ import main
+from stn.data.prepare.idx import Idx
 
 SIZES = {"train": 7, "test": 5}
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -30,6 +31,7 @@ FILES = [
   for prefix in PREFIXES.values()
   for kind in ("images-idx3", "labels-idx1")
 ]
+NAMES = ["fashion_mnist", "kmnist", "mnist"]
 NOWHERE = "http://127.0.0.1:1/"  # nobody listens
 
 
@@ -42,7 +44,7 @@ def idx(array):
 
 def register(monkeypatch, folder, url=NOWHERE, name="mnist"):
   """Makes `prepare` expect the archives that are in `folder` at `url`."""
-  official = PREPARERS[name]
+  official = tfds.builder_cls(name)
   body = {
     "name": name,
     "__module__": official.__module__,
@@ -52,7 +54,7 @@ def register(monkeypatch, folder, url=NOWHERE, name="mnist"):
     },
   }
   small = type(official)("Small", (official,), body, skip_registration=True)
-  monkeypatch.setitem(PREPARERS, name, small)
+  monkeypatch.setitem(PREPARERS, name, Idx(small))
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def assert_nothing_prepared(data_dir):
     tfds.data_source("mnist", split="train", data_dir=data_dir, download=False)
 
 
-@pytest.mark.parametrize("name", sorted(PREPARERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_writes_what_tfds_reads(name, source, data_dir, arrays, monkeypatch):
   register(monkeypatch, source, name=name)
   official = tfds.builder_cls(name)
@@ -156,19 +158,21 @@ def test_writes_what_tfds_reads(name, source, data_dir, arrays, monkeypatch):
   assert list(data_dir.glob("*/incomplete*")) == []
 
 
-@pytest.mark.parametrize("name", sorted(PREPARERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_official_checksums_are_registered(name):
-  assert PREPARERS[name] is tfds.builder_cls(name)
-  archives = prepare_lib._archives(PREPARERS[name])
+  assert PREPARERS[name].official is tfds.builder_cls(name)
+  archives = PREPARERS[name].archives
   assert sorted(archives) == sorted(FILES)
-  assert all(url.endswith(file) for file, (url, _) in archives.items())
-  assert {len(info.checksum) for _, info in archives.values()} == {64}
+  assert all(archive.url.endswith(file) for file, archive in archives.items())
+  assert {len(archive.checksum) for archive in archives.values()} == {64}
 
 
 def test_official_checksum_of_mnist():
-  _, info = prepare_lib._archives(tfds.builder_cls("mnist"))[FILES[0]]
-  assert info.size == 9_912_422
-  assert info.checksum.startswith("440fcabf73cc546fa21475e81ea370265605f56be21")
+  archive = PREPARERS["mnist"].archives[FILES[0]]
+  assert archive.size == 9_912_422
+  assert archive.checksum.startswith(
+    "440fcabf73cc546fa21475e81ea370265605f56be21"
+  )
 
 
 def test_second_run_does_nothing(source, data_dir, capsys):

@@ -17,6 +17,7 @@ from stn.data import (
   RecordSource,
   load_split,
 )
+from stn.data.splits import hold_out_groups
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SPLITS = ("train", "validation", "test")
@@ -481,3 +482,29 @@ def test_a_source_of_one_s_own(monkeypatch):
 def test_arrays_of_several_lengths_are_refused():
   with pytest.raises(ValueError, match="of one length; got .*'label': 2"):
     ArraySource({"image": np.zeros((3, 1)), "label": np.zeros(2, np.int32)}, 1)
+
+
+@pytest.mark.parametrize("size", [0, 7, 60, 150, 400])
+def test_groups_are_held_out_whole(size):
+  rng = np.random.default_rng(0)
+  labels = np.sort(rng.integers(0, 5, 500))
+  groups = rng.integers(0, 12, 500)
+  rest, held = hold_out_groups(labels, groups, size)
+  np.testing.assert_array_equal(
+    np.sort(np.concatenate([rest, held])), np.arange(500)
+  )
+  pairs = [
+    set(zip(labels[i].tolist(), groups[i].tolist(), strict=True))
+    for i in (rest, held)
+  ]
+  assert not pairs[0] & pairs[1]
+  # Of each label, within about half of a group.
+  assert abs(len(held) - size) <= 5 * 15 / 2
+  assert set(labels[rest]) == set(range(5))
+  again = hold_out_groups(labels, groups, size)[1]
+  np.testing.assert_array_equal(held, again)
+
+
+def test_a_label_of_one_group_stays_in_train():
+  rest, held = hold_out_groups(np.zeros(4, int), np.zeros(4, int), 3)
+  assert (len(rest), len(held)) == (4, 0)
