@@ -168,7 +168,7 @@ def make_experiment(
 def prepare_batch(experiment: Experiment, key: jax.Array, batch: dict) -> dict:
   """What the step does before the network sees the images."""
   keys = jax.random.split(key, len(batch["label"]))
-  return jax.vmap(experiment.prepare)(keys, batch)
+  return jax.vmap(experiment.train_prepare)(keys, batch)
 
 
 def our_step(

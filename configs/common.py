@@ -80,6 +80,8 @@ def get_base() -> ConfigDict:
   data.composition_options = ConfigDict()
   data.distortion = "none"  # on the device, see stn/data/distortions.py
   data.distortion_options = ConfigDict()
+  data.train_distortion = "none"  # one more in training, before the other
+  data.train_distortion_options = ConfigDict()
   data.redraw = True  # in training at every step; False: once an example
   data.mean = ()  # per channel, subtracted after the distortion; (): 0
   data.std = ()  # per channel, divided by; (): 1
@@ -98,6 +100,7 @@ def get_base() -> ConfigDict:
   model.localisation = ""  # its network: "" is the model's own; fc, conv, ...
   model.output_size = ()  # of the spatial transformer; (): that of its input
   model.num_transformers = 1  # in parallel
+  model.places = ()  # stages of a staged network that have one before them
   model.localisation_options = ConfigDict()
   model.iterations = 1  # warps that are composed, see stn.models
   model.initial_theta = ()  # at the start of the training; (): the identity

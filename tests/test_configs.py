@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import common, mnist
 from stn import data, models, tasks
 from stn.data import splits
+from stn.data.prepare import PREPARERS
 from stn.training import optim, train_and_evaluate
 
 FOLDER = pathlib.Path(common.__file__).parent
@@ -75,6 +76,12 @@ VARIANTS = {
     "data": DATA,
     "recipe": ["adamw"],
   },
+  "gtsrb": {
+    "transformers": ["1", "0", "2", "3"],
+    "transform": ["affine"],
+    "size": ["small", "large"],
+    "recipe": ["adamw"],
+  },
   "quickstart": {
     "model": [*PAPER, *MODERN],
     "transform": ["affine"],
@@ -132,6 +139,7 @@ def test_a_config_says_what_was_asked_for(name, arg):
   places = {
     "distortion": config.data.distortion,
     "model": config.model.name,
+    "transformers": str(len(config.model.places)),
     "recipe": config.recipe,
     "transform": config.model.transform,
     "data": config.data.name,
@@ -148,7 +156,7 @@ def test_names_in_a_config_are_known(name, arg):
   tasks.make_task(**config.task.to_dict())
   data.make_prepare(config.data)
   optim.make_optimizer(config.optim, 100)
-  assert config.data.name in (*data.SOURCES, "mnist")
+  assert config.data.name in (*data.SOURCES, *PREPARERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -231,12 +239,20 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
     labels = np.arange(size, dtype=np.int32) % 10
     return data.ArraySource({"image": images, "label": labels}, 10)
 
+  def signs(split):
+    source = some(split)
+    images = source.arrays["image"].repeat(3, axis=-1)
+    more = {"track": np.arange(len(images)) // 20}
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    return data.ArraySource({**source.arrays, "image": images, **more}, 10)
+
   monkeypatch.setitem(splits.SOURCES, "mnist_5k", some)
+  monkeypatch.setitem(splits.SOURCES, "gtsrb", signs)
   with config.unlocked():
     config.data.batch_size = config.data.eval_batch_size = 4
     config.data.train_size = min(config.data.train_size, 20)
     config.data.resplit = config.data.resplit and (20, 20)
-    config.data.validation_size = 4
+    config.data.validation_size = 20 if name == "gtsrb" else 4
     if name == "mnist_3d":
       config.data.distortion_options.size = 28
     config.num_devices = 1
@@ -254,6 +270,12 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   assert kinds[:3] == [(0, "validation"), (1, "train"), (1, "validation")]
   assert (result["step"], "test") in kinds
   assert (tmp_path / "pictures.gif").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("arg", ["transformers=4", "size=medium"])
+def test_signs_come_with_up_to_three_transformers(arg):
+  with pytest.raises(ValueError, match="must be .*; got '(4|medium)'"):
+    get_config("gtsrb", arg)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,39 @@ def rotate_translate_scale(
   return place(key, image, angle=angle, scale=scale, canvas=canvas)[0]
 
 
+def jitter(
+  key: jax.Array,
+  image: Image,
+  *,
+  angle: Number = 10.0,
+  scale: tuple[Number, Number] = (0.85, 1.15),
+  shift: Number = 0.1,
+) -> jax.Array:
+  """A small rotation, scale and shift, as augmentation of photographs.
+
+  Args:
+    key: of the draw.
+    image: (H, W, C); what is outside is as at its border.
+    angle: the rotation is U(-angle, angle) degrees.
+    scale: (low, high) of the factor.
+    shift: at most, along each axis, over the image's size.
+
+  Returns:
+    (H, W, C).
+  """
+  angle_key, scale_key, shift_key = jax.random.split(key, 3)
+  size, limit = image.shape[:2], radians(angle)
+  most = shift * jnp.array(size[::-1])
+  theta = similarity_theta(
+    uniform(angle_key, (-limit, limit)),
+    uniform(scale_key, scale),
+    most * jax.random.uniform(shift_key, (2,), minval=-1.0),
+    size,
+    size,
+  )
+  return spatial_transform(image, theta, padding_mode="border")
+
+
 def project(
   key: jax.Array,
   image: Image,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Shaped
 
 from stn._checks import lookup
-from stn.data.scenes import Example, get_distortion
+from stn.data.scenes import Example, distortion_of, get_distortion
 
 # (key, example) -> example, of one example: pure, for jit and vmap.
 Prepare = Callable[[jax.Array, Example], Example]
@@ -110,12 +110,14 @@ def normalise(
   return image / jnp.asarray(std, image.dtype) if len(std) else image
 
 
-def make_prepare(config: Any) -> Prepare:
+def make_prepare(config: Any, *, train: bool = False) -> Prepare:
   """Makes what turns an example of a source into one for the network.
 
   Args:
     config: `distortion` and `distortion_options`, see `get_distortion`; `mean`
-      and `std`, see `normalise`; `contrast`, a key of `CONTRASTS`.
+      and `std`, see `normalise`; `contrast`, a key of `CONTRASTS`. In training
+      `train_distortion`, with its options, comes before the distortion.
+    train: whether for training.
 
   Returns:
     `(key, example) -> example`: every image of the example as floats, "image"
@@ -132,6 +134,13 @@ def make_prepare(config: Any) -> Prepare:
     1.0
   """
   distort = get_distortion(config.distortion, **config.distortion_options)
+  augment = None
+  if train and config.train_distortion != "none":
+    augment = distortion_of(
+      "data.train_distortion",
+      config.train_distortion,
+      dict(config.train_distortion_options),
+    )
   contrast = lookup("data.contrast", config.contrast, CONTRASTS)
 
   def prepare(key, example):
@@ -139,6 +148,9 @@ def make_prepare(config: Any) -> Prepare:
       name: to_float(x) if x.dtype == jnp.uint8 else x
       for name, x in example.items()
     }
+    if augment is not None:
+      key, augment_key = jax.random.split(key)
+      example = augment(augment_key, example)
     example = distort(key, example)
     image = normalise(example["image"], config.mean, config.std)
     return {**example, "image": contrast(image)}

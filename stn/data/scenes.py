@@ -18,6 +18,7 @@ from stn.data.distortions import (
   Number,
   bend,
   identity,
+  jitter,
   place,
   project,
   radians,
@@ -215,6 +216,7 @@ DISTORTIONS: Mapping[str, Scene] = {
   "p": on_image(project),
   "e": on_image(bend),
   "t": on_image(translate),
+  "jitter": on_image(jitter),
   "tc": cluttered,
   "rot": on_image(functools.partial(rotate, angle=180.0)),
   "cluttered": functools.partial(cluttered, canvas=(40, 40)),
@@ -252,6 +254,13 @@ def get_distortion(name: str, **options: Any) -> Scene:
     >>> distort(jax.random.key(0), example)["image"].shape
     (42, 42, 1)
   """
-  scene = lookup("data.distortion", name, DISTORTIONS)
-  check_options("data.distortion", scene, options)
+  return distortion_of("data.distortion", name, options)
+
+
+def distortion_of(
+  argument: str, name: str, options: Mapping[str, Any]
+) -> Scene:
+  """As `get_distortion`; errors are about the field `argument`."""
+  scene = lookup(argument, name, DISTORTIONS)
+  check_options(argument, scene, options)
   return functools.partial(scene, **options)

@@ -20,6 +20,7 @@ from stn.models.network import Network, to_network
 from stn.models.projection import Projection
 from stn.models.spatial_transformer import SpatialTransformer, Warp
 from stn.models.st_classifier import STClassifier
+from stn.models.staged_cnn import StagedCNN
 
 __all__ = [
   "CNN",
@@ -34,6 +35,7 @@ __all__ = [
   "Options",
   "Projection",
   "STClassifier",
+  "StagedCNN",
   "SpatialTransformer",
   "MapLocalisation",
   "StridedLocalisation",

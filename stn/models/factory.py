@@ -23,6 +23,7 @@ from stn.models.localisation import (
 from stn.models.projection import Projection
 from stn.models.spatial_transformer import SpatialTransformer
 from stn.models.st_classifier import STClassifier
+from stn.models.staged_cnn import StagedCNN
 from stn.transforms import get_transform
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -49,6 +50,8 @@ class Options:
     localisation_options: of that network.
     output_size: of the spatial transformer; () keeps the input's.
     num_transformers: spatial transformers in parallel.
+    places: of a staged network, the stages before which there is one, from 0;
+      `output_size` and `initial_theta` are of that before the first.
     iterations: warps that are composed.
     initial_theta: theta at the start; () is the identity.
     centroid: whether the translation is the centroid of a heat map, see
@@ -72,6 +75,7 @@ class Options:
   )
   output_size: Sequence[int] = ()
   num_transformers: int = 1
+  places: Sequence[int] = ()
   iterations: int = 1
   initial_theta: Sequence[float] = ()
   centroid: bool = False
@@ -152,6 +156,60 @@ def _st_projection(head: Sequence[int], options: Options):
   return Projection(_classifier(CNN, head, options), transformer)
 
 
+# What of a staged network a config does not say, and the localisation networks
+# before its stages. On 32x32 pixels, about 0.4 million parameters ...
+_SMALL = (
+  StagedCNN,
+  (
+    ConvLocalisation,
+    functools.partial(ConvLocalisation, downsample=False),
+    functools.partial(ConvLocalisation, downsample=False, kernel_size=3),
+  ),
+)
+# ... on 48x48 about 14.6 million, as Arcos-Garcia et al. ...
+_LARGE = (
+  functools.partial(
+    StagedCNN,
+    features=(200, 250, 350),
+    kernel_sizes=(7, 4, 4),
+    units=(400,),
+  ),
+  tuple(
+    functools.partial(
+      StridedLocalisation,
+      (first, second),
+      kernel_size=size,
+      stride=stride,
+      pool=2,
+      units=(units,),
+    )
+    for first, second, size, stride, units in (
+      (250, 250, 5, 2, 250),
+      (150, 200, 5, 2, 300),
+      (150, 200, 3, 1, 300),
+    )
+  ),
+)
+
+
+def _staged(preset: Any, head: Sequence[int], options: Options):
+  make, localisations = preset
+  later = dataclasses.replace(options, output_size=(), initial_theta=())
+  most = len(localisations)
+  if not all(0 <= place < most for place in options.places):
+    raise ValueError(
+      f"`model.places` must be stages in [0, {most}); got "
+      f"{tuple(options.places)}."
+    )
+  transformers = tuple(
+    _transformer(localisation, later if place else options)
+    if place in options.places
+    else None
+    for place, localisation in enumerate(localisations)
+  )
+  return _classifier(make, head, options, transformers=transformers)
+
+
 def _colocaliser(head: Sequence[int], options: Options):
   del head  # it ends in codes, whatever the data
   sizes: Any = {
@@ -177,6 +235,8 @@ MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
   "projection": _projection,
   "st_projection": _st_projection,
   "colocaliser": _colocaliser,
+  "staged": functools.partial(_staged, _SMALL),
+  "staged_large": functools.partial(_staged, _LARGE),
 }
 
 

@@ -160,7 +160,8 @@ def same_conv(
 
   Args:
     filters: number of output channels.
-    kernel_size: height and width, odd.
+    kernel_size: height and width. If even, there are more zeros below and to
+      the right.
     dtype: of the computation; None is that of the input.
     use_bias: whether a bias is added.
     wrap_rows: the first row follows the last, as on the axis of the angle of a
@@ -173,7 +174,7 @@ def same_conv(
     >>> same_conv(8, 3).use_bias
     False
   """
-  none, width = (0, 0), (kernel_size // 2, kernel_size // 2)
+  none, width = (0, 0), ((kernel_size - 1) // 2, kernel_size // 2)
 
   def convolve(x, kernel, *_, **__):
     rows = width

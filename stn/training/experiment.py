@@ -40,7 +40,8 @@ class Experiment:
     config: of the run.
     mesh: the devices.
     task: what is learned.
-    prepare: `(key, example) -> example`, on the device.
+    prepare: `(key, example) -> example`, on the device, in evaluation.
+    train_prepare: the same in training.
     spec: what the network sees of an example, and the number of classes.
     network: pure `init` and `apply`, see `stn.models.to_network`.
     data_config: `config.data`, with the folder of the data sets to use here.
@@ -50,6 +51,7 @@ class Experiment:
   mesh: Mesh
   task: Task
   prepare: step.Prepare
+  train_prepare: step.Prepare
   spec: Spec
   network: Any
   data_config: Any
@@ -95,10 +97,20 @@ class Experiment:
     if data_dir is not None:
       data_config.data_dir = data_dir
     prepare = data.make_prepare(data_config)
+    train_prepare = data.make_prepare(data_config, train=True)
     models.check_name(config.model.name)
 
     source = data.load_split(data_config, split)
-    example = jax.eval_shape(prepare, jax.random.key(0), dict(source.spec))
+    example, in_training = (
+      jax.eval_shape(make, jax.random.key(0), dict(source.spec))
+      for make in (prepare, train_prepare)
+    )
+    if in_training != example:
+      raise ValueError(
+        "`data.train_distortion` must leave examples of the same shapes; got "
+        f"{config.data.train_distortion!r}, with which they are {in_training} "
+        f"rather than {example}."
+      )
     spec = Spec(example, source.num_classes)
     module = models.create_model(head=task.head(spec), **config.model.to_dict())
     experiment = cls(
@@ -106,6 +118,7 @@ class Experiment:
       mesh=mesh,
       task=task,
       prepare=prepare,
+      train_prepare=train_prepare,
       spec=spec,
       network=models.to_network(module),
       data_config=data_config,
@@ -239,7 +252,7 @@ class Experiment:
       self.task,
       self.network.apply,
       self.optimizer,
-      self.prepare,
+      self.train_prepare,
       functools.partial(step.num_parts, self.mesh),
       make_penalty(self.config.penalty),
     )

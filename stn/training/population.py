@@ -162,7 +162,7 @@ class Population:
         experiment.task,
         experiment.network.apply,
         optim.make_optimizer(config.optim, self.num_steps),
-        data.make_prepare(config.data),
+        data.make_prepare(config.data, train=True),
         # As many as alone: dropout is drawn for each part.
         functools.partial(step.num_parts, experiment.mesh),
         make_penalty(config.penalty),

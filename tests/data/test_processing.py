@@ -87,3 +87,22 @@ def test_one_grey_has_no_contrast(contrast):
 def test_a_wrong_name_says_what_is_right(fields, match):
   with pytest.raises(ValueError, match=match):
     prepared(np.zeros((28, 28, 1), np.uint8), **fields)
+
+
+def test_a_distortion_of_training_is_in_training_alone():
+  config = common.get_base().data
+  image = jnp.asarray(random_image(8, 8, 1))
+  config.train_distortion = "jitter"
+  config.train_distortion_options.angle = 30.0
+  seen = {
+    train: make_prepare(config, train=train)(KEY, {"image": image})["image"]
+    for train in (True, False)
+  }
+  np.testing.assert_array_equal(seen[False], image)
+  assert np.abs(seen[True] - image).max() > 0.01
+  config.train_distortion = "jiter"
+  make_prepare(config)
+  with pytest.raises(
+    ValueError, match="`data.train_distortion` must .*'jitter'"
+  ):
+    make_prepare(config, train=True)

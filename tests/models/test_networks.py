@@ -17,6 +17,7 @@ from stn.models import (
   create_model,
   to_network,
 )
+from stn.training import optim
 
 KEY = jax.random.key(0)
 # Inputs of one example, and options, where they are not those of a digit.
@@ -24,6 +25,8 @@ INPUTS = {
   "projection": ((28, 28, 28, 1), {}),
   "st_projection": ((28, 28, 28, 1), {}),
   "colocaliser": ((84, 84, 1), {}),
+  "staged": ((32, 32, 3), {}),
+  "staged_large": ((48, 48, 3), {}),
 }
 # Numbers of parameters with the widths of configs/mnist.py or the defaults.
 PARAMS = {
@@ -36,6 +39,8 @@ PARAMS = {
   "projection": 105_610,
   "st_projection": 130_294,
   "colocaliser": 111_605,
+  "staged": 358_698,
+  "staged_large": 7_275_810,
 }
 PARAMS_42 = {
   "fcn": 134_987,
@@ -103,7 +108,8 @@ def test_networks_of_the_paper_are_equally_large():
 def test_training_changes_the_state_alone(name):
   params, state, outputs, _, after = shapes(name, train=True)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  assert bool(jax.tree.leaves(state)) == name.endswith("_bn")
+  has_state = name.endswith("_bn") or name.startswith("staged")
+  assert bool(jax.tree.leaves(state)) == has_state
   assert {leaf.dtype for leaf in jax.tree.leaves((params, outputs))} == {
     jnp.dtype("float32")
   }
@@ -134,6 +140,32 @@ def test_options_reach_the_transformer(name):
     assert warps["transformer"].output.shape == (3, 2, 30, 31, 1)
   else:
     assert warps == {}
+
+
+@pytest.mark.parametrize(
+  ("name", "places"),
+  [("staged", (0,)), ("staged", (0, 1, 2)), ("staged_large", (0, 1, 2))],
+)
+def test_transformers_before_the_stages(name, places):
+  params, _, _, warps, _ = shapes(name, places=places)
+  assert list(warps) == [f"transformers_{place}" for place in places]
+  channels = [warp.output.shape[-1] for warp in warps.values()]
+  features = (32, 64) if name == "staged" else (200, 250)
+  assert channels == [3, *features][: len(places)]
+  slow = optim.is_localisation(params)
+  for place in places:
+    assert all(jax.tree.leaves(slow[f"transformers_{place}"]))
+
+
+def test_places_of_transformers_are_stages():
+  with pytest.raises(ValueError, match=r"must be stages in \[0, 3\); got \(3"):
+    create_model("staged", (10,), places=(3,))
+
+
+def test_only_the_first_transformer_has_the_output_size():
+  warps = shapes("staged", places=(0, 1), output_size=(28, 28))[3]
+  sizes = [warp.output.shape[2:4] for warp in warps.values()]
+  assert sizes == [(28, 28), (14, 14)]
 
 
 @pytest.mark.parametrize("name", ["st_cnn", "st_cnn_bn"])

@@ -64,6 +64,14 @@ def test_a_distortion_is_drawn_once_or_at_every_step(config, redraw):
   assert spread > 1e-4 if redraw else spread < 1e-6
 
 
+def test_a_distortion_of_training_keeps_the_size(config):
+  with config.unlocked():
+    config.data.train_distortion = "rts"
+  match = "`data.train_distortion` must leave .* got 'rts', with .*42, 42"
+  with pytest.raises(ValueError, match=match):
+    Experiment.build(config)
+
+
 def test_batch_statistics_are_of_the_global_batch(streamed_config):
   """With dropout, and records read by threads, on 1, 2 and 4 devices."""
   states = []

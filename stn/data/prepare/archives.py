@@ -4,7 +4,7 @@ import hashlib
 import pathlib
 import tempfile
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import requests
 import tensorflow_datasets as tfds
@@ -61,7 +61,7 @@ def check_sum(path: pathlib.Path, archive: Archive) -> None:
 def _forget(path: pathlib.Path) -> None:
   """Removes a download, and what tfds noted about it."""
   path.unlink()
-  pathlib.Path(resource.get_info_path(path)).unlink(missing_ok=True)
+  pathlib.Path(resource.get_info_path(cast(Any, path))).unlink(missing_ok=True)
 
 
 def check_writable(data_dir: pathlib.Path) -> None:
@@ -110,7 +110,9 @@ def download(
     ValueError: if what came has another checksum; it is not kept.
   """
   infos = {
-    archive.url: checksums.UrlInfo(archive.size, archive.checksum, file)
+    archive.url: checksums.UrlInfo(
+      cast(Any, archive.size), archive.checksum, file
+    )
     for file, archive in archives.items()
     # What tfds can check.
     if archive.algorithm == "sha256" and archive.size is not None
