@@ -24,6 +24,7 @@ KEYS = [
   "distortion",
   "model",
   "transform",
+  "transformers",
   "recipe",
   "params",
   "train_samples",
@@ -51,6 +52,7 @@ def run_of(**fields):
     "distortion": "r",
     "model": "st_cnn",
     "transform": "affine",
+    "transformers": 1,
     "recipe": "adamw",
     "params": 116_696,
     "seed": 0,
@@ -251,6 +253,7 @@ def test_the_row_of_a_run_is_what_the_table_reads(rate):
     rate=rate,
     config=mnist.get_config(),
     transform="affine",
+    transformers=1,
     params=116_696,
     step=100,
     train_samples=825_000,
@@ -282,6 +285,12 @@ def test_a_longer_training_has_a_row_of_its_own():
   header, _, *lines = to_markdown(summarise(runs)).splitlines()
   place = cells(header).index("examples")
   assert [cells(line)[place] for line in lines] == ["0.82 M", "5.50 M"]
+
+
+def test_several_transformers_are_counted():
+  rows = summarise([run_of(transformers=2), run_of(seed=1)])
+  models = [cells(line)[3] for line in to_markdown(rows).splitlines()[2:]]
+  assert sorted(models) == ["st_cnn 2 x affine", "st_cnn affine"]
 
 
 def test_a_model_without_transformer_is_named_alone():

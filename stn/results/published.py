@@ -34,8 +34,21 @@ def _published() -> dict[tuple[str, str, str, str | None], float]:
   for distortion, cnn, st_cnn in (("r", 0.74, 0.61), ("rts", 0.62, 0.54)):
     table["mnist", distortion, "cnn_bn", None] = cnn
     table["mnist", distortion, "st_cnn_bn", "affine"] = st_cnn
+  for experiment, cnn, st_cnn in (
+    ("mnist_rot", 1.53, 1.31),
+    ("mnist_rot_once", 5.76, 7.87),
+  ):
+    table[experiment, "rot", "cnn_bn", None] = cnn
+    table[experiment, "rot", "st_cnn_bn", "affine"] = st_cnn
   table["sim2mnist", "sim2mnist", "cnn_bn", None] = 11.73
   table["sim2mnist", "sim2mnist", "st_cnn_bn", "affine"] = 12.35
+  table["sim2mnist", "sim2mnist", "st_cnn_bn", "log_polar"] = 5.03
+  # The best public implementations, as their pages say.
+  table["cluttered", "cluttered", "cnn", None] = 8.0
+  table["cluttered", "cluttered", "st_cnn", "affine"] = 2.4
+  table["colocalisation", "located", "colocaliser", "attention"] = 0.0
+  # Arcos-Garcia et al. (2018) on 48x48 pixels, 15 epochs: three transformers.
+  table["gtsrb", "none", "staged_large", "affine"] = 0.29
   return table
 
 

@@ -16,6 +16,7 @@ GROUP = (
   "distortion",
   "model",
   "transform",
+  "transformers",
   "recipe",
   "params",
   "train_samples",
@@ -32,6 +33,7 @@ def make_row(
   rate: bool,
   config: Any,
   transform: str | None,
+  transformers: int,
   params: int,
   step: int,
   train_samples: int,
@@ -47,6 +49,7 @@ def make_row(
     rate: whether it is a fraction of examples, reported in percent.
     config: of the run.
     transform: family of its spatial transformers; None if it has none.
+    transformers: how many it has.
     params: number of parameters.
     step: of the checkpoint that was evaluated.
     train_samples: examples seen in training, repetitions included.
@@ -65,8 +68,8 @@ def make_row(
     >>> row = make_row(
     ...     {"error": 0.01, "error_ci95": (0.0, 0.02), "loss": 0.1,
     ...      "samples": 100}, metric="error", rate=True,
-    ...     config=common.get_base(), transform=None, params=10, step=5,
-    ...     train_samples=320, seconds=1.0,
+    ...     config=common.get_base(), transform=None, transformers=0,
+    ...     params=10, step=5, train_samples=320, seconds=1.0,
     ...     environment={"device": "cpu", "commit": "c", "versions": {}})
     >>> row["value"], row["unit"]
     (1.0, '%')
@@ -84,6 +87,7 @@ def make_row(
     "distortion": config.data.distortion,
     "model": config.model.name,
     "transform": transform,
+    "transformers": transformers,
     "recipe": config.recipe,
     "params": params,
     "seed": config.seed,

@@ -61,8 +61,9 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     >>> run = dict.fromkeys(
     ...     ["experiment", "task", "dataset", "distortion", "model", "recipe",
     ...      "metric", "unit"], "")
-    >>> run |= {"transform": None, "params": 1, "interval": [0., 2.],
-    ...         "error": None, "samples": 9, "train_samples": 9, "seconds": 1.,
+    >>> run |= {"transform": None, "transformers": 0, "params": 1,
+    ...         "interval": [0., 2.], "error": None, "samples": 9,
+    ...         "train_samples": 9, "seconds": 1.,
     ...         "device": "cpu", "commit": "c", "seed": 0}
     >>> [row] = summarise([run | {"value": 1.}, run | {"value": 2.}])
     >>> row["value"], row["seeds"]
@@ -122,7 +123,10 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     published = PUBLISHED.get(tuple(row[name] for name in names), "")
     if row["dataset"] != "mnist":
       published = ""
-    model = row["model"] + (f" {row['transform']}" if row["transform"] else "")
+    several = f"{row['transformers']} x " if row["transformers"] > 1 else ""
+    model = row["model"]
+    if row["transform"]:
+      model += f" {several}{row['transform']}"
     low, high = row["interval"]
     unit = f" {row['unit']}" if row["unit"] else ""
     lines.append(

@@ -234,9 +234,10 @@ class Experiment:
     )
 
   @property
-  def has_transformer(self) -> bool:
-    """Whether the network holds a spatial transformer."""
-    return bool(self._answer_shape[2]["warps"])
+  def num_transformers(self) -> int:
+    """How many spatial transformers the network holds."""
+    warps = self._answer_shape[2]["warps"]
+    return sum(warp.output.shape[1] for warp in warps.values())
 
   # Training.
 
