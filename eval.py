@@ -1,6 +1,7 @@
 """Evaluates a checkpoint of a run; prints one JSON object.
 
 python eval.py --workdir=runs/r_st_cnn --split=test --pictures
+python eval.py --workdir=runs/r_st_cnn --invariance --against=runs/r_cnn
 """
 
 import json
@@ -9,7 +10,7 @@ import pathlib
 from absl import flags
 
 from stn import command_line
-from stn.training import CheckpointError, evaluate_run
+from stn.training import CheckpointError, evaluate_run, report_invariance
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 STEP = flags.DEFINE_integer(
@@ -18,18 +19,32 @@ STEP = flags.DEFINE_integer(
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "If not as in the config.")
 PICTURES = flags.DEFINE_bool("pictures", False, "Also write examples.png.")
+INVARIANCE = flags.DEFINE_bool(
+  "invariance", False, "Instead, how much the pose of the input matters."
+)
+AGAINST = flags.DEFINE_list(
+  "against", [], "Workdirs of runs to show beside it, with --invariance."
+)
 flags.mark_flag_as_required("workdir")
 
 
 def main():
   """Evaluates and prints."""
   workdir = pathlib.Path(WORKDIR.value)
+  which = {
+    "step": STEP.value,
+    "split": SPLIT.value,
+    "data_dir": DATA_DIR.value,
+  }
   try:
+    if INVARIANCE.value:
+      print(
+        json.dumps(report_invariance(workdir, against=AGAINST.value, **which))
+      )
+      return 0
     metrics = evaluate_run(
       workdir,
-      step=STEP.value,
-      split=SPLIT.value,
-      data_dir=DATA_DIR.value,
+      **which,
       pictures=workdir / "examples.png" if PICTURES.value else None,
     )
   except (ValueError, OSError, CheckpointError) as error:

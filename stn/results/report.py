@@ -206,6 +206,20 @@ def write_sweep(sweep: SweepRuns, out: pathlib.Path) -> list[pathlib.Path]:
   return files
 
 
+def _invariance(path: pathlib.Path) -> str:
+  """What `eval.py --invariance` left."""
+  texts = {
+    "invariance.png": "The metric over the pose of the input, and how much of "
+    "the variance is due to the pose.",
+    "poses.png": "One example in many poses, and what the network sees of it.",
+  }
+  return "".join(
+    _figure((path / name).read_bytes(), text)
+    for name, text in texts.items()
+    if (path / name).is_file()
+  )
+
+
 def write_run(path: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
   """Writes the report of one run, finished or not.
 
@@ -256,6 +270,7 @@ def write_run(path: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         _figure(run_curves(run, metric, unit), "Over the training."),
       ),
       _section("Examples", _slider(_panels([run]))),
+      _section("Invariance", _invariance(path)),
       _section("Config", _fields(config), closed=True),
       _environment(run),
     ],

@@ -5,7 +5,11 @@ from stn.training.experiment import Experiment
 from stn.training.hyper import TRACED, group
 from stn.training.meter import NonFiniteError
 from stn.training.population_run import train_population
-from stn.training.run import evaluate_run, train_and_evaluate
+from stn.training.run import (
+  evaluate_run,
+  report_invariance,
+  train_and_evaluate,
+)
 from stn.training.signals import Interrupted
 from stn.training.state import TrainState
 
@@ -19,6 +23,7 @@ __all__ = [
   "TrainState",
   "evaluate_run",
   "group",
+  "report_invariance",
   "train_and_evaluate",
   "train_population",
 ]

@@ -3,19 +3,23 @@
 import contextlib
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from stn import visualise
+from stn.results.invariance import draw_invariance
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
+from stn.training.invariance import draw_poses, measure_invariance
 from stn.training.loop import train
 from stn.training.pictures import draw_examples
 from stn.training.progress import Progress, describe
 from stn.training.record import Record, finish
 from stn.training.signals import caught_signals
+from stn.training.state import TrainState
 
 
 def train_and_evaluate(
@@ -100,6 +104,73 @@ def train_and_evaluate(
   return result
 
 
+def restore(
+  workdir: str | pathlib.Path,
+  step: int | None = None,
+  split: str = "test",
+  data_dir: str | None = None,
+) -> tuple[Experiment, TrainState]:
+  """The experiment of a run, and a checkpoint; arguments of `evaluate_run`."""
+  config = workdir_lib.load_config(workdir)
+  experiment = Experiment.build(
+    config, split=split, num_devices=0, data_dir=data_dir
+  )
+  checkpoints = pathlib.Path(workdir) / "checkpoints"
+  with CheckpointStore(checkpoints, read_only=True) as store:
+    return experiment, store.restore_variables(
+      step, experiment.variables_shape()
+    )
+
+
+def report_invariance(
+  workdir: str | pathlib.Path,
+  *,
+  against: Sequence[str | pathlib.Path] = (),
+  step: int | None = None,
+  split: str = "test",
+  data_dir: str | None = None,
+  num_examples: int = 1000,
+) -> dict[str, Any]:
+  """Measures how much a run's network depends on the pose of its input.
+
+  Writes invariance.json, invariance.png, and poses.png, one example in many
+  poses, in the workdir; the report of the run shows them.
+
+  Args:
+    workdir: of the run.
+    against: workdirs of other runs to show beside it, of the same task.
+    step: of the run's checkpoint, see `evaluate_run`.
+    split: whose examples are moved.
+    data_dir: see `evaluate_run`.
+    num_examples: how many.
+
+  Returns:
+    Name of each workdir -> what `measure_invariance` returns.
+
+  Raises:
+    As `evaluate_run` and `measure_invariance`.
+
+  Example:
+    >>> report_invariance("runs/example")  # doctest: +SKIP
+  """
+  workdir = pathlib.Path(workdir)
+  experiment, state = restore(workdir, step, split, data_dir)
+  reports = {
+    workdir.name: measure_invariance(experiment, state, split, num_examples)
+  }
+  for other in map(pathlib.Path, against):
+    reports[other.name] = measure_invariance(
+      *restore(other, None, split, data_dir), split, num_examples
+    )
+  monitor = experiment.task.monitor
+  picture = draw_invariance(reports, monitor, rate=monitor in experiment.rates)
+  poses = visualise.encode_png(draw_poses(experiment, state, split))
+  (workdir / "invariance.json").write_text(json.dumps(reports, indent=2))
+  (workdir / "invariance.png").write_bytes(picture)
+  (workdir / "poses.png").write_bytes(poses)
+  return reports
+
+
 def evaluate_run(
   workdir: str | pathlib.Path,
   *,
@@ -131,13 +202,7 @@ def evaluate_run(
   Example:
     >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
   """
-  config = workdir_lib.load_config(workdir)
-  experiment = Experiment.build(
-    config, split=split, num_devices=0, data_dir=data_dir
-  )
-  checkpoints = pathlib.Path(workdir) / "checkpoints"
-  with CheckpointStore(checkpoints, read_only=True) as store:
-    state = store.restore_variables(step, experiment.variables_shape())
+  experiment, state = restore(workdir, step, split, data_dir)
   metrics = experiment.evaluate(state, split)
   if pictures is not None:
     monitor = experiment.task.monitor

@@ -1,0 +1,273 @@
+"""How much a network depends on the pose of its input.
+
+The test images are moved in one way at a time, through a range of poses. At
+each the task's metrics are measured, and over all of them how much of the
+variance of the input, of what each spatial transformer returns, and of the
+network's outputs is due to the pose: 0 for what is invariant to it.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stn import metrics, visualise
+from stn.data import prepare_once, read_test_examples
+from stn.data.distortions import radians, similarity_theta
+from stn.tasks import Task
+from stn.training.experiment import Experiment
+from stn.training.sharding import put_batch
+from stn.training.state import TrainState
+from stn.training.step import Apply, Batch, Prepare
+from stn.warp import spatial_transform
+
+INPUT, OUTPUTS = "input", "outputs"
+
+
+class Pose(NamedTuple):
+  """A way to move an image.
+
+  Attributes:
+    unit: of the values.
+    values: to measure at; the image as it is among them.
+    theta: `(value, (H, W)) -> (6,)`, the affine transform of the sampler.
+  """
+
+  unit: str
+  values: np.ndarray
+  theta: Callable[[float, tuple[int, int]], jax.Array]
+
+
+def _shear(value: float, size: tuple[int, int]) -> jax.Array:
+  """Rows move by `value` times their distance from the middle."""
+  height, width = size
+  return jnp.array([1.0, -value * height / width, 0.0, 0.0, 1.0, 0.0])
+
+
+_STAY = np.zeros(2, np.float32)
+POSES: Mapping[str, Pose] = {
+  "rotation": Pose(
+    "degrees",
+    np.linspace(-90, 90, 9),
+    lambda value, size: similarity_theta(
+      radians(value), 1.0, _STAY, size, size
+    ),
+  ),
+  "scale": Pose(
+    "factor",
+    np.geomspace(0.5, 2, 9),
+    lambda value, size: similarity_theta(0.0, value, _STAY, size, size),
+  ),
+  "translation": Pose(
+    "of the width, to the right",
+    np.linspace(-0.3, 0.3, 9),
+    lambda value, size: similarity_theta(
+      0.0, 1.0, jnp.array([value * size[1], 0.0]), size, size
+    ),
+  ),
+  "shear": Pose("pixels per pixel", np.linspace(-0.6, 0.6, 9), _shear),
+}
+
+
+def make_posed_step(
+  task: Task, apply: Apply, prepare: Prepare, key: jax.Array
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict[str, jax.Array]]]:
+  """Makes the pure function that looks at moved images.
+
+  Args:
+    task: what is learned.
+    apply: see `stn.training.step.make_train_step`.
+    prepare: `(key, example) -> example`.
+    key: of the test set.
+
+  Returns:
+    `(params, model_state, batch, theta) -> sums, seen`: the images of the
+    prepared batch are warped by the affine theta (6,), repeating their borders.
+    "sums" are of the loss and the task's metrics; "seen" are arrays (N, ...):
+    "input", "outputs", and what each spatial transformer returned, by name.
+  """
+
+  def posed_step(params, model_state, batch, theta):
+    mask = batch["mask"]
+    batch = prepare_once(key, batch, prepare)
+    moved = jax.vmap(
+      lambda image: spatial_transform(image, theta, padding_mode="border")
+    )(batch["image"])
+    batch = {**batch, "image": moved}
+    outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
+    values = {"loss": task.loss(outputs, batch)}
+    values |= {name: f(outputs, batch) for name, f in task.metrics.items()}
+    seen = {INPUT: moved}
+    seen |= {name: warp.output for name, warp in aux["warps"].items()}
+    if isinstance(outputs, jax.Array):
+      seen[OUTPUTS] = outputs
+    return metrics.sum_examples(values, mask), seen
+
+  return posed_step
+
+
+@dataclasses.dataclass
+class _Variance:
+  """Of arrays of examples in several poses: within examples, and of all."""
+
+  within: float = 0.0
+  examples: int = 0
+  values: int = 0
+  sum: Any = 0.0
+  squares: Any = 0.0
+
+  def add(self, poses: np.ndarray) -> None:
+    """Adds N examples, (V, N, ...) in V poses."""
+    poses = poses.astype(np.float64)
+    self.within += float(poses.var(axis=0).sum())
+    self.examples += poses.shape[1]
+    self.values += poses.shape[0] * poses.shape[1]
+    self.sum += poses.sum(axis=(0, 1))
+    self.squares += (poses**2).sum(axis=(0, 1))
+
+  def share(self) -> float:
+    """Of the whole variance, what is within examples, in [0, 1]."""
+    mean = self.sum / self.values
+    total = float(np.sum(self.squares / self.values - mean**2))
+    return self.within / self.examples / total if total > 0 else 0.0
+
+
+def measure_invariance(
+  experiment: Experiment,
+  state: TrainState,
+  split: str = "test",
+  num_examples: int = 1000,
+) -> dict[str, Any]:
+  """Measures how much a network depends on the pose of its input.
+
+  Args:
+    experiment: whose data, task and network.
+    state: of the network.
+    split: whose first examples are moved.
+    num_examples: how many, or all if there are fewer.
+
+  Returns:
+    "samples", and for each key of `POSES` a dict: "unit" and "values", the
+    poses; each metric of the task and the "loss", a list of the means at these
+    values; and "variance", a dict of "input", "outputs" (where these are an
+    array) and the names of the spatial transformers: the share, in [0, 1], of
+    the variance of each that is due to the pose. Plain Python numbers.
+
+  Raises:
+    ValueError: if the inputs are not images, or `num_examples` is not positive.
+  """
+  if num_examples < 1:
+    raise ValueError(f"`num_examples` must be 1 or more; got {num_examples}.")
+  shape = experiment.spec.example["image"].shape
+  if len(shape) != 3:
+    raise ValueError(
+      "Invariance is measured of images (H, W, C); the inputs of "
+      f"{experiment.config.experiment!r} have shape {shape}."
+    )
+  step = jax.jit(
+    make_posed_step(
+      experiment.task,
+      experiment.network.apply,
+      experiment.prepare,
+      experiment.test_key,
+    )
+  )
+  apply = functools.partial(step, state.params, state.model_state)
+  batches = list(_first(experiment, split, num_examples))
+  samples = sum(int(batch["mask"].sum()) for batch in batches)
+  report: dict[str, Any] = {"samples": samples}
+  for kind, pose in POSES.items():
+    thetas = [pose.theta(float(value), shape[:2]) for value in pose.values]
+    totals: list[Any] = [None] * len(thetas)
+    variances: dict[str, _Variance] = collections.defaultdict(_Variance)
+    for batch in batches:
+      on_devices = put_batch(batch, experiment.mesh)
+      seen = []
+      for i, theta in enumerate(thetas):
+        sums, arrays = jax.device_get(apply(on_devices, theta))
+        seen.append({n: x[batch["mask"]] for n, x in arrays.items()})
+        totals[i] = (
+          sums if totals[i] is None else jax.tree.map(np.add, totals[i], sums)
+        )
+      for name in seen[0]:
+        variances[name].add(np.stack([arrays[name] for arrays in seen]))
+    report[kind] = {
+      "unit": pose.unit,
+      "values": [round(float(value), 4) for value in pose.values],
+      **{
+        name: [float(sums[name] / sums["count"]) for sums in totals]
+        for name in ("loss", *experiment.task.metrics)
+      },
+      "variance": {
+        name: variances[name].share()
+        for name in sorted(variances, key=_in_the_order_of_the_network)
+      },
+    }
+  return report
+
+
+def _in_the_order_of_the_network(name: str) -> tuple[int, str]:
+  return {INPUT: 0, OUTPUTS: 2}.get(name, 1), name
+
+
+def _first(
+  experiment: Experiment, split: str, number: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """The batches of the first examples of a split."""
+  for batch in experiment.eval_batches(split):
+    mask = batch["mask"] & (batch["index"] < number)
+    if not mask.any():
+      return
+    yield {**batch, "mask": mask}
+
+
+def draw_poses(
+  experiment: Experiment,
+  state: TrainState,
+  split: str = "test",
+  example: int = 0,
+) -> np.ndarray:
+  """One example in poses of each kind, and what transformers make of it.
+
+  Args:
+    experiment: whose data and network.
+    state: of the network.
+    split: of the example.
+    example: its place in the split.
+
+  Returns:
+    uint8 (height, width, 3): see `stn.visualise.strip`.
+  """
+  step = jax.jit(
+    make_posed_step(
+      experiment.task,
+      experiment.network.apply,
+      experiment.prepare,
+      experiment.test_key,
+    )
+  )
+  index = np.array([example], np.int32)
+  config = experiment.config.data
+  batch = read_test_examples(experiment.source(split), index, config.eval_seed)
+  batch["mask"] = np.ones(1, bool)
+  rows = []
+  for kind, pose in POSES.items():
+    seen = [
+      step(
+        state.params,
+        state.model_state,
+        batch,
+        pose.theta(float(value), experiment.spec.example["image"].shape[:2]),
+      )[1]
+      for value in pose.values
+    ]
+    rows.append((kind, [np.asarray(arrays[INPUT][0]) for arrays in seen]))
+    for name in sorted(seen[0].keys() - {INPUT, OUTPUTS}):
+      outputs = [np.asarray(arrays[name][0, 0]) for arrays in seen]
+      rows.append((name, outputs))
+  return visualise.strip(rows)
