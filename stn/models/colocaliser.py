@@ -15,13 +15,18 @@ from stn.warp import spatial_transform
 
 
 def keep_inside(
-  theta: Float[jax.Array, " 3"], scale: tuple[float, float]
+  theta: Float[jax.Array, " 3"],
+  scale: tuple[float, float],
+  *,
+  centroid: bool = False,
 ) -> Float[jax.Array, " 3"]:
   """An attention theta whose crop lies within the image, from any numbers.
 
   Args:
     theta: three numbers; zeros are the centre and the mean scale.
     scale: (low, high), of the crop's side over that of the image.
+    centroid: the last two are a place, normalised, which is moved as far as
+      needed; else any numbers.
 
   Returns:
     (s, tx, ty).
@@ -29,15 +34,20 @@ def keep_inside(
   Example:
     >>> keep_inside(jnp.array([0., 1e9, -1e9]), (0.25, 0.75))
     Array([ 0.5,  0.5, -0.5], dtype=float32)
+    >>> keep_inside(jnp.array([0., 0.2, -1.]), (0.25, 0.75), centroid=True)
+    Array([ 0.5,  0.2, -0.5], dtype=float32)
   """
   low, high = scale
   bounded = jax.nn.soft_sign(theta)  # its gradient decays slowly
   s = (low + high) / 2 + (high - low) / 2 * bounded[:1]
-  return jnp.concatenate([s, (1 - s) * bounded[1:]])
+  place = jnp.clip(theta[1:], s - 1, 1 - s)
+  return jnp.concatenate([s, place if centroid else (1 - s) * bounded[1:]])
 
 
-def attention_inside(scale: tuple[float, float]) -> Transform:
-  """The family "attention", of `keep_inside(theta, scale)`.
+def attention_inside(
+  scale: tuple[float, float], *, centroid: bool = False
+) -> Transform:
+  """The family "attention", of `keep_inside(theta, scale, centroid=...)`.
 
   A crop outside of the image is the same for all images, so that without the
   bound nothing is easier to find in common.
@@ -46,8 +56,9 @@ def attention_inside(scale: tuple[float, float]) -> Transform:
   return Transform(
     identity=np.zeros(3, np.float32),
     apply=lambda theta, points: attention.apply(
-      keep_inside(theta, scale), points
+      keep_inside(theta, scale, centroid=centroid), points
     ),
+    shift=(1, 2) if centroid else (),
   )
 
 
@@ -64,6 +75,8 @@ class Colocaliser(nn.Module):
     localisation: see `SpatialTransformer`.
     crop_size: (H', W') of the crops.
     scale: (low, high), of the crop's side over that of the image.
+    centroid: the place is the centroid of a heat map, see
+      `stn.models.SpatialTransformer`.
     padding_mode: see `stn.grid_sample`, and for the next two, too.
     method: the interpolation.
     gradient: of the sampler with respect to the grid.
@@ -75,6 +88,7 @@ class Colocaliser(nn.Module):
   localisation: nn.Module
   crop_size: tuple[int, int] = (28, 28)
   scale: tuple[float, float] = (0.3, 0.4)
+  centroid: bool = False
   padding_mode: str = "zeros"
   method: str = "linear"
   gradient: str = "exact"
@@ -86,7 +100,8 @@ class Colocaliser(nn.Module):
     """Makes the transformer, and the encoder that sees both crops."""
     self.transformer = SpatialTransformer(
       self.localisation,
-      transform=attention_inside(self.scale),
+      transform=attention_inside(self.scale, centroid=self.centroid),
+      centroid=self.centroid,
       output_size=self.crop_size,
       padding_mode=self.padding_mode,
       method=self.method,
@@ -124,7 +139,9 @@ class Colocaliser(nn.Module):
     """(N, H, W, C) -> "found" and "random", (N, F), and "theta", (N, 3)."""
     del train
     crop, warp = self.transformer(x)
-    theta = jax.vmap(lambda t: keep_inside(t, self.scale))(warp.theta[:, 0])
+    theta = jax.vmap(
+      lambda t: keep_inside(t, self.scale, centroid=self.centroid)
+    )(warp.theta[:, 0])
     return {
       "found": self.encoder(crop),
       "random": self.encoder(self.random_crop(x, theta)),

@@ -218,6 +218,7 @@ def _colocaliser(head: Sequence[int], options: Options):
   }
   return Colocaliser(
     _localisation(StridedLocalisation, options),
+    centroid=options.centroid,
     padding_mode=options.padding_mode,
     method=options.method,
     gradient=options.gradient,
