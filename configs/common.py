@@ -109,6 +109,7 @@ def get_base() -> ConfigDict:
   model.method = "linear"  # of interpolation
   model.padding_mode = "zeros"  # what lies outside
   model.gradient = "exact"  # of the sampler, with respect to the grid
+  model.implementation = ""  # of the sampler; "": the fastest
   model.antialias = ""  # where it minifies: mip, or samples per axis, as "2"
 
   config.optim = optim = ConfigDict()

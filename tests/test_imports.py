@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "stn.tasks",
     "stn.training",
   ),
+  "stn.zoo": ("stn._checks", "stn.data", "stn.models", "stn.training"),
   "stn.command_line": (),
   "configs": (),
 }
@@ -71,10 +72,12 @@ CORE_NEEDS = {"jax", "jaxtyping", "numpy"}
 ONLY_IN = {
   "flax": ("stn.models",),
   "mlxtend": ("stn.data",),
+  "jax2onnx": ("stn.zoo",),
   "optax": ("stn.training",),
   "optuna": ("stn.sweeps",),
   "submitit": ("stn.sweeps",),
   "orbax": ("stn.training",),
+  "safetensors": ("stn.zoo",),
   "matplotlib": ("stn.results", "stn.visualise"),
   "tensorflow": ("stn.data",),
   "tensorflow_datasets": ("stn.data",),

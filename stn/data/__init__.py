@@ -12,6 +12,7 @@ from stn.data.prefetch import available_cores, prefetch
 from stn.data.processing import (
   CONTRASTS,
   Prepare,
+  make_normalise,
   make_prepare,
   normalise,
   prepare_once,
@@ -41,6 +42,7 @@ __all__ = [
   "generator",
   "get_distortion",
   "load_split",
+  "make_normalise",
   "make_prepare",
   "normalise",
   "on_image",

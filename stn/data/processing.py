@@ -141,7 +141,7 @@ def make_prepare(config: Any, *, train: bool = False) -> Prepare:
       config.train_distortion,
       dict(config.train_distortion_options),
     )
-  contrast = lookup("data.contrast", config.contrast, CONTRASTS)
+  finish = make_normalise(config)
 
   def prepare(key, example):
     example = {
@@ -152,10 +152,36 @@ def make_prepare(config: Any, *, train: bool = False) -> Prepare:
       key, augment_key = jax.random.split(key)
       example = augment(augment_key, example)
     example = distort(key, example)
-    image = normalise(example["image"], config.mean, config.std)
-    return {**example, "image": contrast(image)}
+    return {**example, "image": finish(example["image"])}
 
   return prepare
+
+
+def make_normalise(config: Any) -> Callable[[jax.Array], jax.Array]:
+  """The last step of `make_prepare`, for images that nothing distorts.
+
+  Args:
+    config: `mean`, `std` and `contrast`, see `make_prepare`.
+
+  Returns:
+    From an image (*spatial, C), floats in [0, 1] or uint8, to what the network
+    sees of it.
+
+  Raises:
+    ValueError: if the name is unknown.
+
+  Example:
+    >>> from configs import common
+    >>> finish = make_normalise(common.get_base().data)
+    >>> finish(jnp.full((1, 1, 1), 255, jnp.uint8)).item()
+    1.0
+  """
+  contrast = lookup("data.contrast", config.contrast, CONTRASTS)
+
+  def finish(image):
+    return contrast(normalise(to_float(image), config.mean, config.std))
+
+  return finish
 
 
 def prepare_once(

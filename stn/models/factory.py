@@ -63,6 +63,8 @@ class Options:
     gradient: see `stn.grid_sample`.
     antialias: where the transformer minifies, "mip" or samples per axis, as
       "2"; "" is none. See `stn.spatial_transform`.
+    implementation: of the sampler, see `stn.sampling.implementations`; "" takes
+      the fastest.
   """
 
   features: Sequence[int] = ()
@@ -84,6 +86,7 @@ class Options:
   padding_mode: str = "zeros"
   gradient: str = "exact"
   antialias: str = ""
+  implementation: str = ""
 
 
 def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
@@ -131,6 +134,7 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
     padding_mode=options.padding_mode,
     gradient=options.gradient,
     antialias=int(antialias) if antialias.isdecimal() else antialias or None,
+    implementation=options.implementation or None,
   )
 
 

@@ -31,10 +31,16 @@ def strip(
   from matplotlib.figure import Figure
 
   number = len(rows[0][1])
-  figure = Figure(
-    figsize=(number + 0.4, len(rows) + 0.3), dpi=100, layout="constrained"
+  width, height = number + 0.3, len(rows) + 0.3
+  figure = Figure(figsize=(width, height), dpi=100)
+  figure.subplots_adjust(
+    left=0.25 / width,
+    right=0.99,
+    bottom=0.25 / height,
+    top=1 - 0.05 / height,
+    wspace=0.05,
+    hspace=0.05,
   )
-  figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
   canvas = FigureCanvasAgg(figure)
   axes = figure.subplots(len(rows), number, squeeze=False)
   for (label, images), row in zip(rows, axes, strict=True):

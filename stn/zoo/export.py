@@ -1,0 +1,161 @@
+"""From a run to files that need neither its folder nor its data."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from stn._checks import lookup
+from stn.training.run import restore
+from stn.zoo.pretrained import Pretrained
+
+# What of a run's result stands on its card.
+_CARD = (
+  "experiment",
+  "dataset",
+  "distortion",
+  "model",
+  "transform",
+  "transformers",
+  "recipe",
+  "params",
+  "seed",
+  "step",
+  "metric",
+  "value",
+  "unit",
+  "interval",
+  "samples",
+  "train_samples",
+  "date",
+  "commit",
+)
+
+
+def from_run(
+  workdir: str | pathlib.Path,
+  *,
+  step: int | None = None,
+  data_dir: str | None = None,
+) -> Pretrained:
+  """The network of a run.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint, see `stn.training.evaluate_run`. The card tells of
+      the test of the best one, if it is not given.
+    data_dir: where the data lies, if not where the config says: its shapes are
+      looked up.
+
+  Raises:
+    As `stn.training.evaluate_run`.
+  """
+  workdir = pathlib.Path(workdir)
+  experiment, state = restore(workdir, step, "test", data_dir)
+  config = experiment.config.copy_and_resolve_references()
+  config.data.data_dir = ""  # of this machine
+  card: dict[str, Any] = {"step": int(state.step)}
+  result = workdir / "result.json"
+  if step is None and result.is_file():
+    row = json.loads(result.read_text())
+    card = {name: row[name] for name in _CARD}
+  spec = experiment.spec
+  return Pretrained(
+    config=config,
+    input_shape=tuple(spec.example["image"].shape),
+    head=tuple(experiment.task.head(spec)),
+    card=card,
+    params=jax.device_get(state.params),
+    model_state=jax.device_get(state.model_state),
+  )
+
+
+def _to_safetensors(network: Pretrained, path: pathlib.Path) -> None:
+  network.save(path)
+
+
+def _to_stablehlo(network: Pretrained, path: pathlib.Path) -> None:
+  """Images (n, *input_shape), float32, to outputs, with the gradient."""
+  (n,) = jax_export.symbolic_shape("n")
+  exported = jax_export.export(
+    jax.jit(lambda images: network(images)[0]),
+    platforms=("cpu", "cuda", "tpu"),
+  )(jax.ShapeDtypeStruct((n, *network.input_shape), jnp.float32))
+  path.write_bytes(exported.serialize(vjp_order=1))
+
+
+def _to_onnx(network: Pretrained, path: pathlib.Path) -> None:
+  from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
+
+  config = network.config.copy_and_resolve_references()
+  config.model.implementation = "gather"  # of JAX's own operations
+  plain = Pretrained(**{**vars(network), "config": config})
+  model = to_onnx(
+    lambda images: plain(images)[0], [("B", *network.input_shape)]
+  )
+  path.write_bytes(model.SerializeToString())
+
+
+# Format, which is also a file's suffix -> how to write it.
+FORMATS: Mapping[str, Callable[[Pretrained, pathlib.Path], None]] = {
+  "safetensors": _to_safetensors,
+  "stablehlo": _to_stablehlo,
+  "onnx": _to_onnx,
+}
+_EXTRAS = {"safetensors": "zoo", "flatbuffers": "export", "jax2onnx": "onnx"}
+
+
+def export_run(
+  workdir: str | pathlib.Path,
+  out: str | pathlib.Path,
+  formats: Sequence[str] = ("safetensors",),
+  *,
+  name: str = "",
+  step: int | None = None,
+  data_dir: str | None = None,
+) -> list[pathlib.Path]:
+  """Writes the network of a run as files.
+
+  Args:
+    workdir: of the run.
+    out: folder; made if it is not there.
+    formats: keys of `FORMATS`. "safetensors" is what `stn.zoo.load` reads;
+      "stablehlo" a program that `jax.export.deserialize` reads, from images
+      (n, *input_shape), float32 in [0, 1], to outputs, for CPUs, GPUs and TPUs,
+      with its gradient; "onnx" the same without gradient.
+    name: of the files; "" takes that of the workdir.
+    step: of the checkpoint, see `stn.training.evaluate_run`.
+    data_dir: where the data lies, if not where the config says.
+
+  Returns:
+    The files, one for each format.
+
+  Raises:
+    ValueError: if a format is unknown, or what it needs is not installed.
+    As `stn.training.evaluate_run`.
+
+  Example:
+    >>> export_run("runs/example", "exported")  # doctest: +SKIP
+    [PosixPath('exported/example.safetensors')]
+  """
+  writers = {f: lookup("formats", f, FORMATS) for f in formats}
+  network = from_run(workdir, step=step, data_dir=data_dir)
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  files = []
+  for suffix, write in writers.items():
+    path = out / f"{name or pathlib.Path(workdir).name}.{suffix}"
+    try:
+      write(network, path)
+    except ImportError as error:
+      extra = _EXTRAS.get(str(error.name), "")
+      raise ValueError(
+        f"`formats` {suffix!r} needs the package {error.name!r}: pip install "
+        f"'stn-jax[{extra}]'"
+      ) from error
+    files.append(path)
+  return files

@@ -1,0 +1,209 @@
+"""Trained networks, from safetensors files and back."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float, Shaped
+from ml_collections import ConfigDict
+
+from stn import data, models
+from stn._checks import check_choice
+
+FOLDER = pathlib.Path(__file__).parent / "networks"
+_VERSION = 1
+_SUFFIX = ".safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pretrained:
+  """A trained network.
+
+  Attributes:
+    config: of the run that trained it.
+    input_shape: of one example, (H, W, C).
+    head: shape of one example's outputs.
+    card: what it was trained on, its test error, the commit.
+    params: parameters.
+    model_state: what else the network keeps, such as batch statistics.
+  """
+
+  config: ConfigDict
+  input_shape: tuple[int, ...]
+  head: tuple[int, ...]
+  card: Mapping[str, Any]
+  params: Any
+  model_state: Any
+
+  @property
+  def network(self) -> models.Network:
+    """Its pure functions `init` and `apply`."""
+    module = models.create_model(head=self.head, **self.config.model.to_dict())
+    return models.to_network(module)
+
+  def __call__(
+    self, images: Shaped[ArrayLike, " n *shape"]
+  ) -> tuple[Float[jax.Array, " n *head"], dict[str, models.Warp]]:
+    """Runs the network; pure, for jit.
+
+    Args:
+      images: (N, *input_shape), uint8 or floats in [0, 1], normalised here as
+        in training.
+
+    Returns:
+      Outputs (N, *head), logits of a classifier; and what each spatial
+      transformer did, by name.
+
+    Raises:
+      ValueError: if the images are of another shape.
+    """
+    if tuple(jnp.shape(images)[1:]) != self.input_shape:
+      raise ValueError(
+        f"`images` must have shape (N, {', '.join(map(str, self.input_shape))})"
+        f"; got {jnp.shape(images)}."
+      )
+    finish = data.make_normalise(self.config.data)
+    outputs, aux, _ = self.network.apply(
+      self.params,
+      self.model_state,
+      jax.vmap(finish)(jnp.asarray(images)),
+      jax.random.key(0),
+      False,
+    )
+    return outputs, aux["warps"]
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes the safetensors file, whole or not at all."""
+    from safetensors.numpy import save
+
+    about = {
+      "version": _VERSION,
+      "config": json.loads(self.config.to_json()),
+      "input_shape": list(self.input_shape),
+      "head": list(self.head),
+      "card": dict(self.card),
+    }
+    tensors = {
+      name: np.ascontiguousarray(leaf)
+      for name, leaf in _flat(self.params, self.model_state).items()
+    }
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(save(tensors, metadata={"stn": json.dumps(about)}))
+    partial.replace(path)
+
+
+def _flat(params: Any, model_state: Any) -> dict[str, Any]:
+  """Leaves by their paths."""
+  tree = {"params": params, "model_state": model_state}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def names() -> list[str]:
+  """The networks that come with `stn`.
+
+  Example:
+    >>> "st_cnn_r" in names()
+    True
+  """
+  return sorted(path.name.removesuffix(_SUFFIX) for path in FOLDER.glob("*"))
+
+
+def load(name: str | os.PathLike[str]) -> Pretrained:
+  """Loads a trained network.
+
+  Args:
+    name: one of `names()`, or the path of a safetensors file that
+      `stn.zoo.export_run` wrote.
+
+  Returns:
+    The network, with its parameters on the default device.
+
+  Raises:
+    ValueError: if there is no network of this name, or the file is not one of a
+      network, or its parameters are not those of the network in its config.
+    FileNotFoundError: if there is no such file.
+    ImportError: if safetensors is not installed.
+
+  Example:
+    >>> network = load("st_cnn_r")
+    >>> logits, warps = network(jnp.zeros((2, 28, 28, 1)))
+    >>> logits.shape, list(warps)
+    ((2, 10), ['transformer'])
+  """
+  path = pathlib.Path(name)
+  if path.suffix != _SUFFIX:
+    check_choice("name", str(name), names())
+    path = FOLDER / f"{name}{_SUFFIX}"
+  if not path.is_file():
+    raise FileNotFoundError(f"`name` must be a file; there is no {path}.")
+  tensors, about = _read(path)
+  loaded = Pretrained(
+    config=ConfigDict(about["config"]),
+    input_shape=tuple(about["input_shape"]),
+    head=tuple(about["head"]),
+    card=about["card"],
+    params=None,
+    model_state=None,
+  )
+  shapes = jax.eval_shape(
+    loaded.network.init,
+    jax.random.key(0),
+    jax.ShapeDtypeStruct((1, *loaded.input_shape), jnp.float32),
+  )
+  expected = _flat(*shapes)
+  _check(path, tensors, expected)
+  leaves = [jnp.asarray(tensors[name]) for name in expected]
+  tree = {"params": shapes[0], "model_state": shapes[1]}
+  tree = jax.tree.unflatten(jax.tree.structure(tree), leaves)
+  return dataclasses.replace(loaded, **tree)
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Tensors and metadata of a file."""
+  from safetensors import SafetensorError, safe_open
+
+  try:
+    with safe_open(path, framework="numpy") as file:
+      about = json.loads((file.metadata() or {}).get("stn", "{}"))
+      tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+  except (SafetensorError, OSError, ValueError) as error:
+    raise ValueError(
+      f"`name` must be a safetensors file; {path} is none: {error}."
+    ) from error
+  if about.get("version") != _VERSION:
+    raise ValueError(
+      f"`name` must be a file that `stn.zoo` wrote, of version {_VERSION}; "
+      f"{path} says {about.get('version')}."
+    )
+  return tensors, about
+
+
+def _check(
+  path: pathlib.Path,
+  tensors: Mapping[str, np.ndarray],
+  expected: Mapping[str, Any],
+) -> None:
+  """Raises ValueError if a file's tensors are not the network's."""
+  there = {name: x.shape for name, x in tensors.items()}
+  wanted = {name: x.shape for name, x in expected.items()}
+  if there != wanted:
+    wrong = sorted(
+      name
+      for name in there.keys() | wanted.keys()
+      if there.get(name) != wanted.get(name)
+    )
+    raise ValueError(
+      f"The tensors of {path} must be those of the network in its config; "
+      f"{len(wrong)} are not, such as {wrong[0]}: there "
+      f"{there.get(wrong[0])}, expected {wanted.get(wrong[0])}."
+    )
