@@ -10,6 +10,7 @@ import pytest
 
 import stn
 from configs import common
+from stn import zoo
 from stn.fields import flatten
 from stn.training.warps import Watch
 
@@ -44,6 +45,21 @@ def _same_tables():
   for table, rows_before in zip(TABLES, before, strict=True):
     table.clear()
     table.update(rows_before)
+
+
+# export.md
+
+
+def test_the_table_of_trained_networks_is_theirs():
+  shown = rows("export", "## A run, as files")
+  assert list(shown) == zoo.names()
+  for name, (size, about, error) in shown.items():
+    network = zoo.load(name)
+    height, width, _ = network.input_shape
+    card = network.card
+    assert size == f"{height}x{width}"
+    assert about == f"{card['distortion'].upper()}, {card['transform']}"
+    assert error == f"{card['value']:.2f} %"
 
 
 # transforms.md
