@@ -82,6 +82,12 @@ VARIANTS = {
     "size": ["small", "large"],
     "recipe": ["adamw"],
   },
+  "svhn": {
+    "transformers": ["multi", "none", "single"],
+    "transform": ["affine"],
+    "size": ["64", "128"],
+    "recipe": ["adamw"],
+  },
   "quickstart": {
     "model": [*PAPER, *MODERN],
     "transform": ["affine"],
@@ -124,8 +130,8 @@ def test_a_config_is_locked_and_has_the_fields_of_the_base(name, arg):
   assert config.is_locked
   base = flat(common.get_base())
   found = flat(config)
-  options = [key for key in found if "_options." in key]
-  assert found.keys() - options == base.keys()
+  options = [key for key in found if "_options." in key or "task." in key]
+  assert found.keys() - options == base.keys() - options
   for key, value in base.items():
     assert type(found[key]) is type(value), key
   with pytest.raises((AttributeError, KeyError)):
@@ -139,7 +145,6 @@ def test_a_config_says_what_was_asked_for(name, arg):
   places = {
     "distortion": config.data.distortion,
     "model": config.model.name,
-    "transformers": str(len(config.model.places)),
     "recipe": config.recipe,
     "transform": config.model.transform,
     "data": config.data.name,
@@ -247,12 +252,23 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
     return data.ArraySource({**source.arrays, "image": images, **more}, 10)
 
   monkeypatch.setitem(splits.SOURCES, "mnist_5k", some)
+
+  def numbers(split):
+    source = some(split)
+    images = source.arrays["image"].repeat(3, axis=-1)
+    images = images.repeat(3, axis=1).repeat(3, axis=2)[:, :64, :64]
+    labels = rng.integers(0, 11, (len(images), 5)).astype(np.int32)
+    return data.ArraySource({"image": images, "label": labels}, 11)
+
   monkeypatch.setitem(splits.SOURCES, "gtsrb", signs)
+  monkeypatch.setitem(splits.SOURCES, "svhn_64", numbers)
   with config.unlocked():
     config.data.batch_size = config.data.eval_batch_size = 4
     config.data.train_size = min(config.data.train_size, 20)
     config.data.resplit = config.data.resplit and (20, 20)
     config.data.validation_size = 20 if name == "gtsrb" else 4
+    if name == "svhn":
+      config.model.features = (4,) * 8
     if name == "mnist_3d":
       config.data.distortion_options.size = 28
     config.num_devices = 1
@@ -272,10 +288,31 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   assert (tmp_path / "pictures.gif").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("arg", ["transformers=4", "size=medium"])
-def test_signs_come_with_up_to_three_transformers(arg):
+@pytest.mark.parametrize(
+  ("name", "arg", "places"),
+  [
+    ("gtsrb", "transformers=0", ()),
+    ("gtsrb", "transformers=3", (0, 1, 2)),
+    ("svhn", "transformers=none", ()),
+    ("svhn", "transformers=multi", (0, 1, 2, 3)),
+  ],
+)
+def test_transformers_before_stages(name, arg, places):
+  assert get_config(name, arg).model.places == places
+
+
+@pytest.mark.parametrize(
+  ("name", "arg"),
+  [
+    ("gtsrb", "transformers=4"),
+    ("gtsrb", "size=medium"),
+    ("svhn", "transformers=4"),
+    ("svhn", "size=medium"),
+  ],
+)
+def test_what_there_is_none_of(name, arg):
   with pytest.raises(ValueError, match="must be .*; got '(4|medium)'"):
-    get_config("gtsrb", arg)
+    get_config(name, arg)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,24 @@ _LARGE = (
 )
 
 
+# ... and on 64x64 or 128x128, for the five digits of a house number. The paper
+# has the layers of Goodfellow et al. (2014), and before the first four of them
+# transformers whose networks are two layers of 32 units.
+_HOUSE_NUMBERS = (
+  functools.partial(
+    StagedCNN,
+    features=(48, 64, 128, 160, 192, 192, 192, 192),
+    kernel_sizes=(5,) * 8,
+    pools=(True, False) * 4,
+    units=(3072, 3072),
+  ),
+  (
+    ConvLocalisation,
+    *(functools.partial(FCLocalisation, (32, 32), downsample=4),) * 3,
+  ),
+)
+
+
 def _staged(preset: Any, head: Sequence[int], options: Options):
   make, localisations = preset
   later = dataclasses.replace(options, output_size=(), initial_theta=())
@@ -242,6 +260,7 @@ MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
   "colocaliser": _colocaliser,
   "staged": functools.partial(_staged, _SMALL),
   "staged_large": functools.partial(_staged, _LARGE),
+  "house_numbers": functools.partial(_staged, _HOUSE_NUMBERS),
 }
 
 

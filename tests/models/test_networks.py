@@ -27,6 +27,7 @@ INPUTS = {
   "colocaliser": ((84, 84, 1), {}),
   "staged": ((32, 32, 3), {}),
   "staged_large": ((48, 48, 3), {}),
+  "house_numbers": ((64, 64, 3), {}),
 }
 # Numbers of parameters with the widths of configs/mnist.py or the defaults.
 PARAMS = {
@@ -41,6 +42,7 @@ PARAMS = {
   "colocaliser": 111_605,
   "staged": 358_698,
   "staged_large": 7_275_810,
+  "house_numbers": 23_249_722,
 }
 PARAMS_42 = {
   "fcn": 134_987,
@@ -48,6 +50,7 @@ PARAMS_42 = {
   "st_fcn": 135_813,
   "st_cnn": 135_688,
 }
+STAGED = ("staged", "staged_large", "house_numbers")
 each_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -108,7 +111,7 @@ def test_networks_of_the_paper_are_equally_large():
 def test_training_changes_the_state_alone(name):
   params, state, outputs, _, after = shapes(name, train=True)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  has_state = name.endswith("_bn") or name.startswith("staged")
+  has_state = name.endswith("_bn") or name in STAGED
   assert bool(jax.tree.leaves(state)) == has_state
   assert {leaf.dtype for leaf in jax.tree.leaves((params, outputs))} == {
     jnp.dtype("float32")
@@ -144,13 +147,22 @@ def test_options_reach_the_transformer(name):
 
 @pytest.mark.parametrize(
   ("name", "places"),
-  [("staged", (0,)), ("staged", (0, 1, 2)), ("staged_large", (0, 1, 2))],
+  [
+    ("staged", (0,)),
+    ("staged", (0, 1, 2)),
+    ("staged_large", (0, 1, 2)),
+    ("house_numbers", (0, 1, 2, 3)),
+  ],
 )
 def test_transformers_before_the_stages(name, places):
   params, _, _, warps, _ = shapes(name, places=places)
   assert list(warps) == [f"transformers_{place}" for place in places]
   channels = [warp.output.shape[-1] for warp in warps.values()]
-  features = (32, 64) if name == "staged" else (200, 250)
+  features = {
+    "staged": (32, 64),
+    "staged_large": (200, 250),
+    "house_numbers": (48, 64, 128),
+  }[name]
   assert channels == [3, *features][: len(places)]
   slow = optim.is_localisation(params)
   for place in places:

@@ -34,6 +34,7 @@ from stn.data.prepare.archives import (
 )
 from stn.data.prepare.gtsrb import Gtsrb
 from stn.data.prepare.idx import FASHION_MNIST, KMNIST, MNIST
+from stn.data.prepare.svhn import Svhn
 
 __all__ = ["PREPARERS", "Archive", "Preparer", "prepare"]
 
@@ -68,7 +69,15 @@ class Preparer(Protocol):
 
 PREPARERS: dict[str, Preparer] = {
   preparer.name: preparer
-  for preparer in (MNIST, FASHION_MNIST, KMNIST, Gtsrb(32), Gtsrb(48))
+  for preparer in (
+    MNIST,
+    FASHION_MNIST,
+    KMNIST,
+    Gtsrb(32),
+    Gtsrb(48),
+    Svhn(64),
+    Svhn(128),
+  )
 }
 
 
