@@ -268,7 +268,7 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
     config.data.resplit = config.data.resplit and (20, 20)
     config.data.validation_size = 20 if name == "gtsrb" else 4
     if name == "svhn":
-      config.model.features = (4,) * 8
+      config.model.features = (4,) * 10
     if name == "mnist_3d":
       config.data.distortion_options.size = 28
     config.num_devices = 1

@@ -38,7 +38,8 @@ class Options:
   one config serves both.
 
   Attributes:
-    features: widths of the classifier's hidden layers; () keeps its default.
+    features: widths of the classifier's hidden layers, of a staged network the
+      filters of its stages, then the units; () keeps its default.
     dropout: share of what the classifier's last layer sees, dropped in
       training.
     dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
@@ -163,7 +164,7 @@ def _st_projection(head: Sequence[int], options: Options):
 # What of a staged network a config does not say, and the localisation networks
 # before its stages. On 32x32 pixels, about 0.4 million parameters ...
 _SMALL = (
-  StagedCNN,
+  {},
   (
     ConvLocalisation,
     functools.partial(ConvLocalisation, downsample=False),
@@ -172,12 +173,11 @@ _SMALL = (
 )
 # ... on 48x48 about 14.6 million, as Arcos-Garcia et al. ...
 _LARGE = (
-  functools.partial(
-    StagedCNN,
-    features=(200, 250, 350),
-    kernel_sizes=(7, 4, 4),
-    units=(400,),
-  ),
+  {
+    "features": (200, 250, 350),
+    "kernel_sizes": (7, 4, 4),
+    "units": (400,),
+  },
   tuple(
     functools.partial(
       StridedLocalisation,
@@ -200,13 +200,12 @@ _LARGE = (
 # has the layers of Goodfellow et al. (2014), and before the first four of them
 # transformers whose networks are two layers of 32 units.
 _HOUSE_NUMBERS = (
-  functools.partial(
-    StagedCNN,
-    features=(48, 64, 128, 160, 192, 192, 192, 192),
-    kernel_sizes=(5,) * 8,
-    pools=(True, False) * 4,
-    units=(3072, 3072),
-  ),
+  {
+    "features": (48, 64, 128, 160, 192, 192, 192, 192),
+    "kernel_sizes": (5,) * 8,
+    "pools": (True, False) * 4,
+    "units": (3072, 3072),
+  },
   (
     ConvLocalisation,
     *(functools.partial(FCLocalisation, (32, 32), downsample=4),) * 3,
@@ -214,8 +213,12 @@ _HOUSE_NUMBERS = (
 )
 
 
-def _staged(preset: Any, head: Sequence[int], options: Options):
-  make, localisations = preset
+def _staged(
+  preset: tuple[dict[str, Any], Sequence[_Make]],
+  head: Sequence[int],
+  options: Options,
+):
+  layers, localisations = preset
   later = dataclasses.replace(options, output_size=(), initial_theta=())
   most = len(localisations)
   if not all(0 <= place < most for place in options.places):
@@ -229,7 +232,17 @@ def _staged(preset: Any, head: Sequence[int], options: Options):
     else None
     for place, localisation in enumerate(localisations)
   )
-  return _classifier(make, head, options, transformers=transformers)
+  if options.features:
+    stages = len(layers.get("features", StagedCNN.features))
+    filters, units = options.features[:stages], options.features[stages:]
+    layers = {**layers, "features": tuple(filters), "units": tuple(units)}
+  return StagedCNN(
+    head,
+    transformers=transformers,
+    dropout=options.dropout,
+    dtype=_DTYPES[options.dtype],
+    **layers,
+  )
 
 
 def _colocaliser(head: Sequence[int], options: Options):

@@ -174,6 +174,17 @@ def test_places_of_transformers_are_stages():
     create_model("staged", (10,), places=(3,))
 
 
+def test_widths_of_a_staged_network():
+  params = shapes("staged", features=(4, 5, 6, 7))[0]
+  kernels = {n: p["kernel"].shape for n, p in params.items() if "kernel" in p}
+  assert kernels == {
+    "Conv_0": (5, 5, 3, 4),
+    "Conv_1": (3, 3, 4, 5),
+    "Conv_2": (3, 3, 5, 6),
+    "Dense_0": (96, 7),
+  }
+
+
 def test_only_the_first_transformer_has_the_output_size():
   warps = shapes("staged", places=(0, 1), output_size=(28, 28))[3]
   sizes = [warp.output.shape[2:4] for warp in warps.values()]
