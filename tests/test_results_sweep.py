@@ -194,6 +194,7 @@ def test_the_command_line_prints_and_writes(sweep, capsys):
     [{"lr": 0.1}, {"lr": 10.0}],  # points, a logarithmic axis
     [{"lr": x, "n": n} for x in (1, 2) for n in ("a", "b")],  # a map
     [{"lr": x, "n": "a", "m": True} for x in (1, 2)],  # three pictures
+    [{"lr": 1}, {"lr": 2}, {"lr": 1, "n": "a"}],  # a field of some items
     [{"seed": 0}, {"seed": 1}],  # nothing to draw
     [{"lr": 1, "n": 1, "m": 1}, {"lr": 2, "only": "waiting"}],  # and not done
   ],

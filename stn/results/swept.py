@@ -53,7 +53,8 @@ def swept(sweep: SweepRuns) -> bytes | None:
   if not sweep.fields or not measured(sweep):
     return None
   plt = pyplot()
-  if len(sweep.fields) == 2 and not sweep.about["search"]:
+  in_all = all(f in r.setting for f in sweep.fields for r, _ in measured(sweep))
+  if len(sweep.fields) == 2 and in_all and not sweep.about["search"]:
     return _heat_map(plt, sweep)
   columns = min(len(sweep.fields), 4)
   count = math.ceil(len(sweep.fields) / columns)
