@@ -60,7 +60,13 @@ MAY_IMPORT = {
     "stn.tasks",
     "stn.training",
   ),
-  "stn.zoo": ("stn._checks", "stn.data", "stn.models", "stn.training"),
+  "stn.zoo": (
+    "stn._checks",
+    "stn.data",
+    "stn.models",
+    "stn.results",
+    "stn.training",
+  ),
   "stn.command_line": (),
   "configs": (),
 }

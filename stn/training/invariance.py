@@ -169,15 +169,7 @@ def measure_invariance(
       "Invariance is measured of images (H, W, C); the inputs of "
       f"{experiment.config.experiment!r} have shape {shape}."
     )
-  step = jax.jit(
-    make_posed_step(
-      experiment.task,
-      experiment.network.apply,
-      experiment.prepare,
-      experiment.test_key,
-    )
-  )
-  apply = functools.partial(step, state.params, state.model_state)
+  look = _look(experiment, state)
   batches = list(_first(experiment, split, num_examples))
   samples = sum(int(batch["mask"].sum()) for batch in batches)
   report: dict[str, Any] = {"samples": samples}
@@ -189,7 +181,7 @@ def measure_invariance(
       on_devices = put_batch(batch, experiment.mesh)
       seen = []
       for i, theta in enumerate(thetas):
-        sums, arrays = jax.device_get(apply(on_devices, theta))
+        sums, arrays = jax.device_get(look(on_devices, theta))
         seen.append({n: x[batch["mask"]] for n, x in arrays.items()})
         totals[i] = (
           sums if totals[i] is None else jax.tree.map(np.add, totals[i], sums)
@@ -209,6 +201,17 @@ def measure_invariance(
       },
     }
   return report
+
+
+def _look(experiment: Experiment, state: TrainState) -> Callable[..., Any]:
+  """`(batch, theta) -> sums, seen` of a state, jitted."""
+  step = make_posed_step(
+    experiment.task,
+    experiment.network.apply,
+    experiment.prepare,
+    experiment.test_key,
+  )
+  return functools.partial(jax.jit(step), state.params, state.model_state)
 
 
 def _in_the_order_of_the_network(name: str) -> tuple[int, str]:
@@ -243,28 +246,15 @@ def draw_poses(
   Returns:
     uint8 (height, width, 3): see `stn.visualise.strip`.
   """
-  step = jax.jit(
-    make_posed_step(
-      experiment.task,
-      experiment.network.apply,
-      experiment.prepare,
-      experiment.test_key,
-    )
-  )
+  look = _look(experiment, state)
   index = np.array([example], np.int32)
   config = experiment.config.data
   batch = read_test_examples(experiment.source(split), index, config.eval_seed)
   batch["mask"] = np.ones(1, bool)
-  rows = []
+  size, rows = experiment.spec.example["image"].shape[:2], []
   for kind, pose in POSES.items():
     seen = [
-      step(
-        state.params,
-        state.model_state,
-        batch,
-        pose.theta(float(value), experiment.spec.example["image"].shape[:2]),
-      )[1]
-      for value in pose.values
+      look(batch, pose.theta(float(value), size))[1] for value in pose.values
     ]
     rows.append((kind, [np.asarray(arrays[INPUT][0]) for arrays in seen]))
     for name in sorted(seen[0].keys() - {INPUT, OUTPUTS}):

@@ -10,27 +10,18 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from stn._checks import lookup
+from stn.results.rows import GROUP
 from stn.training.run import restore
 from stn.zoo.pretrained import Pretrained
 
 # What of a run's result stands on its card.
 _CARD = (
-  "experiment",
-  "dataset",
-  "distortion",
-  "model",
-  "transform",
-  "transformers",
-  "recipe",
-  "params",
+  *(name for name in GROUP if name != "device"),
   "seed",
   "step",
-  "metric",
   "value",
-  "unit",
   "interval",
   "samples",
-  "train_samples",
   "date",
   "commit",
 )
