@@ -62,6 +62,9 @@ def attention_inside(
   )
 
 
+_SALIENCY = 0.5
+
+
 class Colocaliser(nn.Module):
   """A spatial transformer cuts a crop out; an encoder tells crops apart.
 
@@ -76,7 +79,8 @@ class Colocaliser(nn.Module):
     crop_size: (H', W') of the crops.
     scale: (low, high), of the crop's side over that of the image.
     centroid: the place is the centroid of a heat map, see
-      `stn.models.SpatialTransformer`.
+      `stn.models.SpatialTransformer`. It starts where there is something to
+      see: from the middle, what is common to dark crops is found as often.
     padding_mode: see `stn.grid_sample`, and for the next two, too.
     method: the interpolation.
     gradient: of the sampler with respect to the grid.
@@ -102,6 +106,7 @@ class Colocaliser(nn.Module):
       self.localisation,
       transform=attention_inside(self.scale, centroid=self.centroid),
       centroid=self.centroid,
+      saliency=_SALIENCY,
       output_size=self.crop_size,
       padding_mode=self.padding_mode,
       method=self.method,

@@ -51,6 +51,9 @@ class CentroidHead(nn.Module):
   Attributes:
     start: theta of each transformer at the start, (K, P).
     shift: where in theta the translation is, see `stn.Transform`.
+    saliency: weight of every feature in the heat map at the start. 0 is the
+      uniform map; with a positive one it is brighter where there is more to
+      see: after normalisation and rectification, features are large there.
 
   References:
     [Polar Transformer Networks](https://arxiv.org/abs/1709.01889)
@@ -58,6 +61,7 @@ class CentroidHead(nn.Module):
 
   start: Any
   shift: tuple[int, ...]
+  saliency: float = 0.0
 
   @nn.compact
   def __call__(
@@ -75,7 +79,10 @@ class CentroidHead(nn.Module):
     points = regular_grid(x.shape[1:-1]).reshape(-1, d)
     x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
     heat = nn.Dense(
-      len(start), use_bias=False, kernel_init=nn.initializers.zeros, name="heat"
+      len(start),
+      use_bias=False,
+      kernel_init=nn.initializers.constant(self.saliency),
+      name="heat",
     )(x)
     heat = jax.nn.softmax(heat, axis=1)
     # A uniform map is at the middle bit for bit: its sum has no terms.

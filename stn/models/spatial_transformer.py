@@ -64,6 +64,8 @@ class SpatialTransformer(nn.Module):
     centroid: the translation is the centroid of a heat map, see
       `stn.models.heads`. The localisation network then returns a map
       (N, *spatial, F), as `stn.models.MapLocalisation` does.
+    saliency: of the heat map at the start, see `stn.models.heads.CentroidHead`:
+      0 keeps the centroid in the middle.
     limit: theta is kept within so much of its start, one number or (P,), by
       start + limit tanh((theta - start) / limit); None sets no limit.
     method: the interpolation, see `stn.grid_sample`.
@@ -99,6 +101,7 @@ class SpatialTransformer(nn.Module):
   iterations: int = 1
   initial_theta: Any = None
   centroid: bool = False
+  saliency: float = 0.0
   limit: float | tuple[float, ...] | None = None
   method: str | Kernel = "linear"
   padding_mode: str = "zeros"
@@ -275,7 +278,7 @@ class SpatialTransformer(nn.Module):
       networks[i] = self._adopt(networks[i], suffix)
       name = "localisation_head" + suffix
       heads.append(
-        CentroidHead(its_start, family.shift, name=name)
+        CentroidHead(its_start, family.shift, self.saliency, name=name)
         if self.centroid
         else DenseHead(its_start, name=name)
       )
