@@ -38,8 +38,8 @@ def get_config(arg: str = ""):
   config.model.name = "colocaliser"
   config.model.transform = "attention"
   config.model.output_size = (28, 28)
-  # The paper's net, of which no map is left, stays in a dark corner or leaves
-  # it, by chance; the centroid of a map goes to what there is.
+  # The paper's net starts in the middle, where dark crops are as easily found
+  # to be alike; the centroid of a heat map starts where there is something.
   config.model.centroid = True
   config.model.localisation_options.update({"features": (8, 16, 16)})
   config.eval_every = 250
