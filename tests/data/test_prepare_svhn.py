@@ -160,9 +160,10 @@ def test_the_official_archives():
 
 
 def test_without_h5py(make, tmp_path, monkeypatch):
+  source = make()
   monkeypatch.setitem(sys.modules, "h5py", None)
   with pytest.raises(ValueError, match=r"pip install 'stn-jax\[svhn\]'"):
-    prepare("svhn_64", tmp_path / "data", make())
+    prepare("svhn_64", tmp_path / "data", source)
 
 
 def _no_tar(archives):

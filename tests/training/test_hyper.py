@@ -95,6 +95,10 @@ OPTIONS = {
     {"angle": 5.0, "scale": (0.5, 1.0)},
     {"angle": 9.0, "scale": (0.4, 1.5)},
   ),
+  "jitter": (
+    {"angle": 5.0, "scale": (0.9, 1.0), "shift": 0.1},
+    {"angle": 9.0, "scale": (0.8, 1.1), "shift": 0.2},
+  ),
   "sim2mnist": (
     {"scale": (1.0, 1.5), "canvas": (20, 20)},
     {"scale": (1.0, 2.0), "canvas": (20, 20)},
