@@ -232,7 +232,13 @@ def test_a_wrong_value_lists_the_values(name, values):
   assert all(value in str(caught.value) for value in values)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if name == "svhn" else [])
+    for name in NAMES
+  ],
+)
 def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   arg = "data=mnist_5k" if "data" in VARIANTS[name] else ""
   config = get_config(name, arg)

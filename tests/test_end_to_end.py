@@ -172,6 +172,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow  # the pages of docs/ do so too, one by one
 def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
   (tmp_path / "mine.py").write_text(MINE)
   (tmp_path / "bars.py").write_text(CONFIG)
