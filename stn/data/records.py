@@ -212,12 +212,12 @@ def _builder(name: str, root: str, others: Sequence[str]) -> Any:
   """The builder of a data set that is in `root`, registered or not."""
   import tensorflow_datasets as tfds
 
-  from stn.data.prepare import PREPARERS
-
   folder = os.path.expanduser(root)
   try:
     return tfds.builder(name, data_dir=folder)
   except tfds.core.DatasetNotFoundError as error:
+    from stn.data.prepare import PREPARERS
+
     if name in PREPARERS:  # one of ours, which tfds does not know
       raise _not_there(name, root) from error
     registered = tfds.list_builders(with_community_datasets=False)

@@ -47,8 +47,6 @@ def _published() -> dict[tuple[str, str, str, str | None], float]:
   table["cluttered", "cluttered", "cnn", None] = 8.0
   table["cluttered", "cluttered", "st_cnn", "affine"] = 2.4
   table["colocalisation", "located", "colocaliser", "attention"] = 0.0
-  # Arcos-Garcia et al. (2018) on 48x48 pixels, 15 epochs: three transformers.
-  table["gtsrb", "none", "staged_large", "affine"] = 0.29
   return table
 
 

@@ -50,10 +50,11 @@ def swept(sweep: SweepRuns) -> bytes | None:
     A PNG: of one field the runs and their mean, of two a map of means (points,
     in a search), of more a picture for each. None if only seeds were swept.
   """
-  if not sweep.fields or not measured(sweep):
+  found = measured(sweep)
+  if not sweep.fields or not found:
     return None
   plt = pyplot()
-  in_all = all(f in r.setting for f in sweep.fields for r, _ in measured(sweep))
+  in_all = all(f in r.setting for f in sweep.fields for r, _ in found)
   if len(sweep.fields) == 2 and in_all and not sweep.about["search"]:
     return _heat_map(plt, sweep)
   columns = min(len(sweep.fields), 4)
@@ -71,7 +72,7 @@ def swept(sweep: SweepRuns) -> bytes | None:
     axis.grid(True, color="#E6E6E6", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    points = [(r, y) for r, y in measured(sweep) if field in r.setting]
+    points = [(r, y) for r, y in found if field in r.setting]
     axis.set_xlabel(names[field])
     if not points:  # of the items with this field none is done yet
       continue

@@ -1,5 +1,6 @@
 """From a run to files that need neither its folder nor its data."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -65,10 +66,6 @@ def from_run(
   )
 
 
-def _to_safetensors(network: Pretrained, path: pathlib.Path) -> None:
-  network.save(path)
-
-
 def _to_stablehlo(network: Pretrained, path: pathlib.Path) -> None:
   """Images (n, *input_shape), float32, to outputs, with the gradient."""
   (n,) = jax_export.symbolic_shape("n")
@@ -84,7 +81,7 @@ def _to_onnx(network: Pretrained, path: pathlib.Path) -> None:
 
   config = network.config.copy_and_resolve_references()
   config.model.implementation = "gather"  # of JAX's own operations
-  plain = Pretrained(**{**vars(network), "config": config})
+  plain = dataclasses.replace(network, config=config)
   model = to_onnx(
     lambda images: plain(images)[0], [("B", *network.input_shape)]
   )
@@ -93,7 +90,7 @@ def _to_onnx(network: Pretrained, path: pathlib.Path) -> None:
 
 # Format, which is also a file's suffix -> how to write it.
 FORMATS: Mapping[str, Callable[[Pretrained, pathlib.Path], None]] = {
-  "safetensors": _to_safetensors,
+  "safetensors": Pretrained.save,
   "stablehlo": _to_stablehlo,
   "onnx": _to_onnx,
 }

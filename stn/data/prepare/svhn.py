@@ -9,10 +9,9 @@ import dataclasses
 import io
 import pathlib
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
@@ -184,31 +183,28 @@ def _read_table(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
       "The tables of SVHN need the package h5py: pip install 'stn-jax[svhn]'"
     ) from error
 
-  with tempfile.TemporaryDirectory() as folder:
-    table = pathlib.Path(folder) / _TABLE
-    with _opened(path) as archive:
-      for member in archive:
-        file = archive.extractfile(member)
-        if pathlib.PurePath(member.name).name == _TABLE and file is not None:
-          table.write_bytes(file.read())
-          break
-    if not table.is_file():
-      raise ValueError(f"{path} must hold {_TABLE}; it does not.")
-    try:
-      with h5py.File(table) as file:
-        matlab: Any = (
-          file  # groups and arrays, which have no types of their own
-        )
-        names, boxes = matlab["digitStruct/name"], matlab["digitStruct/bbox"]
-        return {
-          _text(matlab[name[0]]): _digits(matlab, matlab[box[0]])
-          for name, box in zip(names[()], boxes[()], strict=True)
-        }
-    except (OSError, KeyError, IndexError, TypeError) as error:
-      raise ValueError(
-        f"{_TABLE} in {path} must be a table of names and boxes, in MATLAB's "
-        f"format 7.3; {error}."
-      ) from error
+  content = None
+  with _opened(path) as archive:
+    for member in archive:
+      file = archive.extractfile(member)
+      if pathlib.PurePath(member.name).name == _TABLE and file is not None:
+        content = file.read()
+        break
+  if content is None:
+    raise ValueError(f"{path} must hold {_TABLE}; it does not.")
+  try:
+    with h5py.File(io.BytesIO(content)) as file:
+      matlab = cast(Any, file)  # groups and arrays have no types of their own
+      names, boxes = matlab["digitStruct/name"], matlab["digitStruct/bbox"]
+      return {
+        _text(matlab[name[0]]): _digits(matlab, matlab[box[0]])
+        for name, box in zip(names[()], boxes[()], strict=True)
+      }
+  except (OSError, KeyError, IndexError, TypeError) as error:
+    raise ValueError(
+      f"{_TABLE} in {path} must be a table of names and boxes, in MATLAB's "
+      f"format 7.3; {error}."
+    ) from error
 
 
 def _text(characters: Any) -> str:
