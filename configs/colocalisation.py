@@ -22,13 +22,14 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, digit="3", clutter="no", data="mnist", recipe="adamw"
   )
+  digit = common.one_of("digit", args["digit"], *map(str, range(10)))
   clutter = common.yes("clutter", args["clutter"])
   config = common.get_base()
   config.experiment = "colocalisation_tc" if clutter else "colocalisation"
   common.set_data(config, args["data"])
   config.task.name = "colocalisation"
   config.data.validation_size = 0
-  config.data.classes = (int(args["digit"]),)
+  config.data.classes = (int(digit),)
   config.data.train_size = 100
   config.data.distortion = "located"
   if clutter:

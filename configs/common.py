@@ -31,19 +31,26 @@ def parse_arg(arg: str, **defaults: str) -> dict[str, str]:
   return values
 
 
-def yes(name: str, value: str) -> bool:
-  """Whether "yes" or "no" was given.
+def one_of(name: str, value: str, *choices: str) -> str:
+  """Returns what was given, if it is a choice.
 
   Args:
     name: of what was given.
     value: what was given.
+    *choices: what may be.
 
   Raises:
-    ValueError: if it is neither.
+    ValueError: if it is none of them.
   """
-  if value not in ("yes", "no"):
-    raise ValueError(f"`{name}` must be yes or no; got {value!r}.")
-  return value == "yes"
+  if value not in choices:
+    expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    raise ValueError(f"`{name}` must be {expected}; got {value!r}.")
+  return value
+
+
+def yes(name: str, value: str) -> bool:
+  """Whether "yes" was given, not "no"; ValueError if neither was."""
+  return one_of(name, value, "yes", "no") == "yes"
 
 
 def get_base() -> ConfigDict:
@@ -151,9 +158,7 @@ def set_data(config: ConfigDict, name: str, small_epochs: float = 30.0) -> None:
   Raises:
     ValueError: if the name is another one.
   """
-  if name not in ("mnist", "mnist_5k"):
-    raise ValueError(f"`data` must be mnist or mnist_5k; got {name!r}.")
-  config.data.name = name
+  config.data.name = one_of("data", name, "mnist", "mnist_5k")
   config.data.validation_size = 5000 if name == "mnist" else 0
   config.log_every = 100
   config.eval_every = 1000 if name == "mnist" else 250
@@ -173,7 +178,7 @@ def set_recipe(config: ConfigDict, name: str) -> None:
   Raises:
     ValueError: if the name is another one.
   """
-  config.recipe = name
+  config.recipe = one_of("recipe", name, "adamw", "long", "paper")
   if name == "paper":
     config.data.batch_size = 256
     config.optim.name = "sgd"
@@ -189,5 +194,3 @@ def set_recipe(config: ConfigDict, name: str) -> None:
   elif name == "long":
     config.data.batch_size = 256
     config.num_epochs = 100.0
-  elif name != "adamw":
-    raise ValueError(f"`recipe` must be adamw, long or paper; got {name!r}.")

@@ -22,11 +22,10 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, transformers="1", transform="affine", size="small", recipe="adamw"
   )
-  number, size = args["transformers"], args["size"]
-  if number not in ("0", "1", "2", "3"):
-    raise ValueError(f"`transformers` must be 0, 1, 2 or 3; got {number!r}.")
-  if size not in ("small", "large"):
-    raise ValueError(f"`size` must be small or large; got {size!r}.")
+  number = common.one_of(
+    "transformers", args["transformers"], "0", "1", "2", "3"
+  )
+  size = common.one_of("size", args["size"], "small", "large")
   config = common.get_base()
   config.experiment = "gtsrb"
   config.data.name = "gtsrb" if size == "small" else "gtsrb_48"

@@ -87,12 +87,10 @@ def get_config(arg: str = ""):
   config.model.name = model
   config.model.transform = args["transform"]
   widths = FEATURES.get(distortion, {})
-  if args["size"] == "400k":
+  if common.one_of("size", args["size"], "117k", "400k") == "400k":
     if model not in FEATURES_400K or widths is not FEATURES_28:
       raise ValueError("`size=400k` is for cnn and st_cnn on 28x28 pixels.")
     widths = FEATURES_400K
-  elif args["size"] != "117k":
-    raise ValueError(f"`size` must be 117k or 400k; got {args['size']!r}.")
   config.model.features = widths.get(model, ())
   if large or distortion == "rts":
     # The digit fills a part of the canvas: the transformer cuts it out.

@@ -26,7 +26,7 @@ def get_config(arg: str = ""):
     data="mnist",
     recipe="adamw",
   )
-  size = int(args["size"])
+  size = int(common.one_of("size", args["size"], "32", "60"))
   config = common.get_base()
   config.experiment = "mnist_3d"
   common.set_data(config, args["data"], small_epochs=10.0)

@@ -41,7 +41,8 @@ def get_config(arg: str = ""):
   config.data.distortion = "addition"
   config.model.name = args["model"]
   config.model.transform = args["transform"]
-  number = int(args["number"]) if args["model"].startswith("st_") else 0
+  number = int(common.one_of("number", args["number"], "1", "2"))
+  number = number if args["model"].startswith("st_") else 0
   config.model.num_transformers = max(number, 1)
   config.model.features = FEATURES.get((args["model"], number), ())
   if args["data"] == "mnist_5k" and args["model"].endswith("_bn"):

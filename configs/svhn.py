@@ -23,24 +23,19 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, transformers="multi", transform="affine", size="64", recipe="adamw"
   )
-  if args["transformers"] not in PLACES:
-    raise ValueError(
-      f"`transformers` must be one of {', '.join(PLACES)}; got "
-      f"{args['transformers']!r}."
-    )
-  if args["size"] not in ("64", "128"):
-    raise ValueError(f"`size` must be 64 or 128; got {args['size']!r}.")
+  places = PLACES[common.one_of("transformers", args["transformers"], *PLACES)]
+  size = common.one_of("size", args["size"], "64", "128")
   config = common.get_base()
   config.experiment = "svhn"
   config.task.update({"name": "sequence", "blank": 10})
-  config.data.name = f"svhn_{args['size']}"
+  config.data.name = f"svhn_{size}"
   config.data.validation_size = 5000
-  config.data.in_memory = args["size"] == "64"  # 2.9 GB
+  config.data.in_memory = size == "64"  # 2.9 GB
   config.data.contrast = "global"
   config.data.batch_size = 128
   config.model.name = "house_numbers"
   config.model.transform = args["transform"]
-  config.model.places = PLACES[args["transformers"]]
+  config.model.places = places
   config.model.dropout = 0.5
   config.optim.localisation_lr = 0.1
   config.num_epochs = 10.0

@@ -23,7 +23,13 @@ from stn.models.localisation import (
 from stn.models.projection import Projection
 from stn.models.spatial_transformer import SpatialTransformer
 from stn.models.st_classifier import STClassifier
-from stn.models.staged_cnn import StagedCNN
+from stn.models.staged_cnn import (
+  HOUSE_NUMBERS,
+  LARGE,
+  SMALL,
+  Preset,
+  StagedCNN,
+)
 from stn.transforms import get_transform
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -161,63 +167,7 @@ def _st_projection(head: Sequence[int], options: Options):
   return Projection(_classifier(CNN, head, options), transformer)
 
 
-# What of a staged network a config does not say, and the localisation networks
-# before its stages. On 32x32 pixels, about 0.4 million parameters ...
-_SMALL = (
-  {},
-  (
-    ConvLocalisation,
-    functools.partial(ConvLocalisation, downsample=False),
-    functools.partial(ConvLocalisation, downsample=False, kernel_size=3),
-  ),
-)
-# ... on 48x48 about 14.6 million, as Arcos-Garcia et al. ...
-_LARGE = (
-  {
-    "features": (200, 250, 350),
-    "kernel_sizes": (7, 4, 4),
-    "units": (400,),
-  },
-  tuple(
-    functools.partial(
-      StridedLocalisation,
-      (first, second),
-      kernel_size=size,
-      stride=stride,
-      pool=2,
-      units=(units,),
-    )
-    for first, second, size, stride, units in (
-      (250, 250, 5, 2, 250),
-      (150, 200, 5, 2, 300),
-      (150, 200, 3, 1, 300),
-    )
-  ),
-)
-
-
-# ... and on 64x64 or 128x128, for the five digits of a house number. The paper
-# has the layers of Goodfellow et al. (2014), and before the first four of them
-# transformers whose networks are two layers of 32 units.
-_HOUSE_NUMBERS = (
-  {
-    "features": (48, 64, 128, 160, 192, 192, 192, 192),
-    "kernel_sizes": (5,) * 8,
-    "pools": (True, False) * 4,
-    "units": (3072, 3072),
-  },
-  (
-    ConvLocalisation,
-    *(functools.partial(FCLocalisation, (32, 32), downsample=4),) * 3,
-  ),
-)
-
-
-def _staged(
-  preset: tuple[dict[str, Any], Sequence[_Make]],
-  head: Sequence[int],
-  options: Options,
-):
+def _staged(preset: Preset, head: Sequence[int], options: Options):
   layers, localisations = preset
   later = dataclasses.replace(options, output_size=(), initial_theta=())
   most = len(localisations)
@@ -271,9 +221,9 @@ MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
   "projection": _projection,
   "st_projection": _st_projection,
   "colocaliser": _colocaliser,
-  "staged": functools.partial(_staged, _SMALL),
-  "staged_large": functools.partial(_staged, _LARGE),
-  "house_numbers": functools.partial(_staged, _HOUSE_NUMBERS),
+  "staged": functools.partial(_staged, SMALL),
+  "staged_large": functools.partial(_staged, LARGE),
+  "house_numbers": functools.partial(_staged, HOUSE_NUMBERS),
 }
 
 

@@ -1,6 +1,8 @@
 """Convolutions in stages, with a spatial transformer before any of them."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -8,6 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from stn.models.layers import Head, max_pool_2x2, same_conv
+from stn.models.localisation import (
+  ConvLocalisation,
+  FCLocalisation,
+  StridedLocalisation,
+)
 
 
 class StagedCNN(nn.Module):
@@ -74,3 +81,67 @@ class StagedCNN(nn.Module):
       dense = nn.Dense(units, use_bias=not self.batch_norm, dtype=self.dtype)
       x = activate(dense(x))
     return Head(self.head, self.dropout, name="head")(x, train)
+
+
+class Preset(NamedTuple):
+  """What of a staged network a config does not say.
+
+  Attributes:
+    layers: attributes of `StagedCNN`.
+    localisations: for each stage that may have a transformer before it, what
+      makes its localisation network.
+  """
+
+  layers: Mapping[str, Any]
+  localisations: Sequence[Callable[..., nn.Module]]
+
+
+# On 32x32 pixels, about 0.4 million parameters.
+SMALL = Preset(
+  {},
+  (
+    ConvLocalisation,
+    functools.partial(ConvLocalisation, downsample=False),
+    functools.partial(ConvLocalisation, downsample=False, kernel_size=3),
+  ),
+)
+
+# On 48x48 about 13 million, in the manner of Arcos-Garcia et al.
+LARGE = Preset(
+  {
+    "features": (200, 250, 350),
+    "kernel_sizes": (7, 4, 4),
+    "units": (400,),
+  },
+  tuple(
+    functools.partial(
+      StridedLocalisation,
+      (first, second),
+      kernel_size=size,
+      stride=stride,
+      pool=2,
+      units=(units,),
+    )
+    for first, second, size, stride, units in (
+      (250, 250, 5, 2, 250),
+      (150, 200, 5, 2, 300),
+      (150, 200, 3, 1, 300),
+    )
+  ),
+)
+
+# On 64x64 or 128x128, for the five digits of a house number. The paper has the
+# layers of Goodfellow et al. (2014), and before the first four of them
+# transformers whose networks are two layers of 32 units.
+HOUSE_NUMBERS = Preset(
+  {
+    "features": (48, 64, 128, 160, 192, 192, 192, 192),
+    "kernel_sizes": (5,) * 8,
+    "pools": (True, False) * 4,
+    "units": (3072, 3072),
+  },
+  (
+    ConvLocalisation,
+    *(functools.partial(FCLocalisation, (32, 32), downsample=4),) * 3,
+  ),
+)

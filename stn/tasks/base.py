@@ -89,3 +89,25 @@ class Task:
         f"`monitor` must be 'loss' or one of {sorted(self.metrics)}; got "
         f"{self.monitor!r}."
       )
+
+  def measure(self, outputs: Outputs, batch: Batch) -> dict[str, jax.Array]:
+    """Computes the loss and every metric of each example.
+
+    Args:
+      outputs: of the network, leading axis N.
+      batch: what it saw, leading axis N.
+
+    Returns:
+      "loss" and the names of `metrics`, each (N,).
+
+    Example:
+      >>> from stn.tasks import classification
+      >>> batch = {"label": jax.numpy.array([1, 0])}
+      >>> logits = jax.numpy.eye(2)
+      >>> classification().measure(logits, batch)["error"].tolist()
+      [True, True]
+    """
+    values = {"loss": self.loss(outputs, batch)}
+    return values | {
+      name: f(outputs, batch) for name, f in self.metrics.items()
+    }

@@ -57,8 +57,7 @@ def make_eval_step(
       jax.random.fold_in(key, batch["index"][0]),
       False,
     )
-    means = {"loss": task.loss(outputs, batch)}
-    means |= {name: f(outputs, batch) for name, f in task.metrics.items()}
+    means = task.measure(outputs, batch)
     monitored = means[task.monitor]
     squares = {
       f"{name}_square": value**2

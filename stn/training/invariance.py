@@ -100,8 +100,7 @@ def make_posed_step(
     )(batch["image"])
     batch = {**batch, "image": moved}
     outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
-    values = {"loss": task.loss(outputs, batch)}
-    values |= {name: f(outputs, batch) for name, f in task.metrics.items()}
+    values = task.measure(outputs, batch)
     seen = {INPUT: moved}
     seen |= {name: warp.output for name, warp in aux["warps"].items()}
     if isinstance(outputs, jax.Array):

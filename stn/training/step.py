@@ -138,8 +138,7 @@ def make_train_step(
         jax.random.fold_in(apply_key, index),
         True,
       )
-      values = {"loss": task.loss(outputs, part)}
-      values |= {name: f(outputs, part) for name, f in task.metrics.items()}
+      values = task.measure(outputs, part)
       if penalty is not None and aux["warps"]:
         values["penalty"] = penalty(aux["warps"])
       sums = metrics.sum_examples(values)

@@ -120,7 +120,7 @@ def export_run(
     data_dir: where the data lies, if not where the config says.
 
   Returns:
-    The files, one for each format.
+    The files, one for each format, each written whole or not at all.
 
   Raises:
     ValueError: if a format is unknown, or what it needs is not installed.
@@ -137,13 +137,17 @@ def export_run(
   files = []
   for suffix, write in writers.items():
     path = out / f"{name or pathlib.Path(workdir).name}.{suffix}"
+    partial = path.with_name(f".{path.name}.partial")
     try:
-      write(network, path)
+      write(network, partial)
+      partial.replace(path)
     except ImportError as error:
       extra = _EXTRAS.get(str(error.name), "")
       raise ValueError(
         f"`formats` {suffix!r} needs the package {error.name!r}: pip install "
         f"'stn-jax[{extra}]'"
       ) from error
+    finally:
+      partial.unlink(missing_ok=True)
     files.append(path)
   return files

@@ -79,7 +79,7 @@ class Pretrained:
     return outputs, aux["warps"]
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes the safetensors file, whole or not at all."""
+    """Writes the safetensors file."""
     from safetensors.numpy import save
 
     about = {
@@ -93,10 +93,8 @@ class Pretrained:
       name: np.ascontiguousarray(leaf)
       for name, leaf in _flat(self.params, self.model_state).items()
     }
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(tensors, metadata={"stn": json.dumps(about)}))
-    partial.replace(path)
+    content = save(tensors, metadata={"stn": json.dumps(about)})
+    pathlib.Path(path).write_bytes(content)
 
 
 def _flat(params: Any, model_state: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from stn import zoo
+from stn.zoo import export
 from stn.data import ArraySource, load_split, prepare_once, splits
 from stn.training import Experiment, evaluate_run, train_and_evaluate
 from stn.zoo.__main__ import main
@@ -88,11 +89,16 @@ def test_of_another_step_the_card_has_no_test(runs, tmp_path):
 def test_a_file_is_written_whole_or_not_at_all(runs, tmp_path, monkeypatch):
   [file] = zoo.export_run(runs / "plain", tmp_path)
   before = file.read_bytes()
-  network = zoo.load(file)
-  monkeypatch.setattr("pathlib.Path.replace", None)
-  with pytest.raises(TypeError):
-    network.save(file)
+
+  def fail(network, path):
+    path.write_bytes(b"half")
+    raise OSError("no space left")
+
+  monkeypatch.setitem(export.FORMATS, "safetensors", fail)
+  with pytest.raises(OSError, match="no space"):
+    zoo.export_run(runs / "plain", tmp_path)
   assert file.read_bytes() == before
+  assert list(tmp_path.iterdir()) == [file]
 
 
 def test_images_of_another_shape_are_refused(runs, tmp_path):

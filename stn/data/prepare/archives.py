@@ -1,11 +1,13 @@
 """Official archives: finding, downloading and checking them."""
 
 import hashlib
+import io
 import pathlib
 import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+import PIL.Image
 import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, resource
@@ -78,6 +80,23 @@ def check_writable(data_dir: pathlib.Path) -> None:
       f"`data_dir` must be a folder that can be written; got {data_dir} "
       f"({error.strerror})."
     ) from error
+
+
+def decode(content: bytes, where: str) -> PIL.Image.Image:
+  """An image of an archive, in colours.
+
+  Args:
+    content: of its file.
+    where: the file's name, for the error.
+
+  Raises:
+    ValueError: if it is no image, or cut off.
+  """
+  try:
+    with PIL.Image.open(io.BytesIO(content)) as image:
+      return image.convert("RGB")
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{where} must be an image; {error}.") from error
 
 
 def find(

@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-from stn.data.prepare.archives import Archive
+from stn.data.prepare.archives import Archive, decode
 
 NUM_CLASSES = 43
 _ROOT = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
@@ -101,18 +101,10 @@ class Gtsrb:
 
       def _generate_examples(self, examples) -> Iterator[tuple[str, Any]]:
         for key, data, label, track in examples:
-          image = _decode(data, key).resize(size, PIL.Image.Resampling.BILINEAR)
+          image = decode(data, key).resize(size, PIL.Image.Resampling.BILINEAR)
           yield key, {"image": image, "label": label, "track": track}
 
     return Builder(data_dir=data_dir)
-
-
-def _decode(data: bytes, key: str) -> PIL.Image.Image:
-  try:
-    with PIL.Image.open(io.BytesIO(data)) as image:
-      return image.convert("RGB")
-  except (OSError, ValueError) as error:
-    raise ValueError(f"{key} must be an image; {error}.") from error
 
 
 def _open(path: pathlib.Path) -> zipfile.ZipFile:

@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-from stn.data.prepare.archives import Archive
+from stn.data.prepare.archives import Archive, decode
 
 LENGTH = 5  # digits of a number, at most: the only longer one is left out
 BLANK = 10  # the class of a place without a digit
@@ -123,7 +123,7 @@ def _crop(
   half *= (1 + _MARGIN) * size / 64
   low, high = np.floor(centre - half), np.ceil(centre + half)
   x0, y0, x1, y1 = np.concatenate([low, np.maximum(high, low + 1)]).astype(int)
-  pixels = np.asarray(image.convert("RGB"))
+  pixels = np.asarray(image)
   rows = np.clip(np.arange(y0, y1), 0, pixels.shape[0] - 1)
   columns = np.clip(np.arange(x0, x1), 0, pixels.shape[1] - 1)
   crop = PIL.Image.fromarray(pixels[rows[:, None], columns[None]])
@@ -158,15 +158,8 @@ def _read(
         continue
       file = archive.extractfile(member)
       content = b"" if file is None else file.read()
-      try:
-        image = PIL.Image.open(io.BytesIO(content))
-        image.load()
-      except (OSError, ValueError) as error:
-        raise ValueError(
-          f"{name} in {path} must be an image; {error}."
-        ) from error
       missing.discard(name)
-      yield name, image, boxes[name]
+      yield name, decode(content, f"{name} in {path}"), boxes[name]
   if missing:
     raise ValueError(
       f"{path} must hold the images of its table; {len(missing)} are missing, "
