@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 from stn import zoo
-from stn.zoo import export
 from stn.data import ArraySource, load_split, prepare_once, splits
 from stn.training import Experiment, evaluate_run, train_and_evaluate
+from stn.zoo import export
 from stn.zoo.__main__ import main
 from stn.zoo.pretrained import FOLDER
 
