@@ -88,6 +88,11 @@ VARIANTS = {
     "size": ["64", "128"],
     "recipe": ["adamw"],
   },
+  "svhn_cropped": {
+    "transformers": ["1", "0", "2", "3"],
+    "transform": ["affine"],
+    "recipe": ["adamw"],
+  },
   "quickstart": {
     "model": [*PAPER, *MODERN],
     "transform": ["affine"],
@@ -267,6 +272,7 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
     return data.ArraySource({"image": images, "label": labels}, 11)
 
   monkeypatch.setitem(splits.SOURCES, "gtsrb", signs)
+  monkeypatch.setitem(splits.SOURCES, "svhn_cropped", signs)
   monkeypatch.setitem(splits.SOURCES, "svhn_64", numbers)
   with config.unlocked():
     config.data.batch_size = config.data.eval_batch_size = 4
@@ -313,6 +319,7 @@ def test_transformers_before_stages(name, arg, places):
     ("gtsrb", "transformers=4"),
     ("gtsrb", "size=medium"),
     ("svhn", "transformers=4"),
+    ("svhn_cropped", "transformers=4"),
     ("svhn", "size=medium"),
   ],
 )

@@ -27,6 +27,7 @@ import tensorflow_datasets as tfds
 from stn._checks import check_choice
 from stn.data.prepare.archives import (
   Archive,
+  check_space,
   check_sum,
   check_writable,
   download,
@@ -35,6 +36,7 @@ from stn.data.prepare.archives import (
 from stn.data.prepare.gtsrb import Gtsrb
 from stn.data.prepare.idx import FASHION_MNIST, KMNIST, MNIST
 from stn.data.prepare.svhn import Svhn
+from stn.data.prepare.svhn_cropped import SvhnCropped
 
 __all__ = ["PREPARERS", "Archive", "Preparer", "prepare"]
 
@@ -45,6 +47,11 @@ class Preparer(Protocol):
   @property
   def name(self) -> str:
     """Of the data set."""
+    ...
+
+  @property
+  def megabytes(self) -> int:
+    """That the data set takes on disk, without its archives."""
     ...
 
   @property
@@ -77,6 +84,7 @@ PREPARERS: dict[str, Preparer] = {
     Gtsrb(48),
     Svhn(64),
     Svhn(128),
+    SvhnCropped(),
   )
 }
 
@@ -104,8 +112,9 @@ def prepare(
     ValueError: if `name` is unknown, or an archive has another checksum than
       the registered one, or is not what its name says.
     ConnectionError: if a download fails.
-    OSError: if a file is missing from `source`, `data_dir` cannot be written,
-      or it holds a data set of this name that cannot be read.
+    OSError: if a file is missing from `source`, `data_dir` cannot be written
+      or has too little space, or it holds a data set of this name that cannot
+      be read.
 
   Example:
     >>> prepare("minst", "data")  # doctest: +ELLIPSIS
@@ -124,6 +133,7 @@ def prepare(
     return path
 
   check_writable(data_dir)
+  check_space(data_dir, name, preparer.megabytes)
   archives = preparer.archives
   if source is None:
     paths = download(name, archives, data_dir / "downloads")

@@ -1,8 +1,10 @@
 """Official archives: finding, downloading and checking them."""
 
+import errno
 import hashlib
 import io
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
@@ -82,6 +84,16 @@ def check_writable(data_dir: pathlib.Path) -> None:
     ) from error
 
 
+def check_space(data_dir: pathlib.Path, name: str, megabytes: int) -> None:
+  """Raises OSError if a data set does not fit on the disk of a folder."""
+  free = shutil.disk_usage(data_dir).free // 2**20
+  if free < megabytes:
+    raise OSError(
+      f"`data_dir` must have {megabytes} MB free for {name}; {data_dir} has "
+      f"{free} MB."
+    )
+
+
 def decode(content: bytes, where: str) -> PIL.Image.Image:
   """An image of an archive, in colours.
 
@@ -129,6 +141,7 @@ def download(
 
   Raises:
     ConnectionError: if a download fails.
+    OSError: if the disk is full.
     ValueError: if what came has another checksum; it is not kept.
   """
   infos = {
@@ -157,6 +170,10 @@ def download(
         requests.head(url, timeout=10)
       paths[file] = pathlib.Path(manager.download(url))
     except (OSError, tfds.download.DownloadError) as error:
+      if getattr(error, "errno", None) == errno.ENOSPC:
+        raise OSError(
+          f"`data_dir` has too little space for {url} ({folder})."
+        ) from error
       raise ConnectionError(
         f"could not download {url} ({error}). Without a network, get these "
         "files on another machine and give their folder with --source=DIR: "

@@ -51,6 +51,11 @@ class Gtsrb:
     return "gtsrb" if self.size == 32 else f"gtsrb_{self.size}"
 
   @property
+  def megabytes(self) -> int:
+    """That the data set takes on disk, with some to spare."""
+    return 200 if self.size == 32 else 400
+
+  @property
   def archives(self) -> dict[str, Archive]:
     """File name -> archive."""
     return {

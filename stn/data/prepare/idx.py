@@ -31,6 +31,8 @@ class Idx:
 
   official: type[mnist.MNIST]
 
+  megabytes = 100  # not a field: the same for all
+
   @property
   def name(self) -> str:
     """Of the data set."""

@@ -51,6 +51,11 @@ class Svhn:
     return f"svhn_{self.size}"
 
   @property
+  def megabytes(self) -> int:
+    """That the data set takes on disk, with some to spare."""
+    return 3500 if self.size == 64 else 12_000
+
+  @property
   def archives(self) -> dict[str, Archive]:
     """File name -> archive."""
     files = [file for files in _SPLITS.values() for file in files]
