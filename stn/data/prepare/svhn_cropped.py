@@ -73,7 +73,7 @@ class SvhnCropped:
             },
           )
 
-    return Builder(data_dir=data_dir)
+    return cast(Any, Builder)(data_dir=data_dir)
 
 
 def _read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
