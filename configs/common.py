@@ -76,7 +76,8 @@ def get_base() -> ConfigDict:
   data.validation_size = 0  # held out of train, stratified; 0: none
   data.hold_out_by = ""  # field of which whole groups are held out: "track"
   data.resplit = ()  # (train, test): pools both and cuts anew in these sizes
-  data.composition = "single"  # of images to examples: single, pairs, clutter
+  # Of images to examples: single, pairs, clutter, parts, numbers.
+  data.composition = "single"
   data.composition_options = ConfigDict()
   data.distortion = "none"  # on the device, see stn/data/distortions.py
   data.distortion_options = ConfigDict()
