@@ -31,7 +31,8 @@ class Options:
     places: of a staged network, the stages before which there is one, from 0;
       `output_size` and `initial_theta` are of that before the first.
     iterations: warps that are composed.
-    initial_theta: theta at the start; () is the identity.
+    initial_theta: theta at the start, of all transformers or of each; () is the
+      identity.
     centroid: whether the translation is the centroid of a heat map, see
       `stn.models.SpatialTransformer`; "map" is then the localisation network.
     limit: of theta's distance from its start, one number for all of theta or
@@ -63,7 +64,7 @@ class Options:
   num_transformers: int = 1
   places: Sequence[int] = ()
   iterations: int = 1
-  initial_theta: Sequence[float] = ()
+  initial_theta: Sequence[float] | Sequence[Sequence[float]] = ()
   centroid: bool = False
   limit: Sequence[float] = ()
   method: str = "linear"

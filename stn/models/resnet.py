@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from stn.models.layers import max_pool_2x2, same_conv
+
 
 class ResNet(nn.Module):
   """Stages of residual blocks of two 3x3 convolutions, averaged over the image.
@@ -19,8 +21,8 @@ class ResNet(nn.Module):
     features: filters of each stage; stages but the first halve the image.
     depths: blocks of each stage.
     stem: "large" is a 7x7 convolution of stride 2 and a maximum over 3x3 pixels
-      of stride 2, "small" a 3x3 convolution, for images of less than about 100
-      pixels.
+      of stride 2, "small" a 3x3 convolution and a maximum over 2x2 pixels, for
+      images of less than about 100 pixels.
     dtype: dtype of the computation, parameters are float32; None is that of
       the input.
   """
@@ -38,7 +40,14 @@ class ResNet(nn.Module):
     if self.stem not in ("large", "small"):
       raise ValueError(f"`stem` must be large or small; got {self.stem!r}.")
 
+    def norm(x):
+      return nn.BatchNorm(momentum=0.9, dtype=self.dtype)(
+        x, use_running_average=not train
+      )
+
     def convolve(x, filters, size, stride=1):
+      if stride == 1:
+        return norm(same_conv(filters, size, self.dtype)(x))
       x = nn.Conv(
         filters,
         (size, size),
@@ -47,9 +56,7 @@ class ResNet(nn.Module):
         use_bias=False,
         dtype=self.dtype,
       )(x)
-      return nn.BatchNorm(momentum=0.9, dtype=self.dtype)(
-        x, use_running_average=not train
-      )
+      return norm(x)
 
     if self.stem == "large":
       x = nn.relu(convolve(x, self.features[0], 7, 2))
@@ -57,7 +64,7 @@ class ResNet(nn.Module):
       x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
       x = nn.max_pool(x, (3, 3), (2, 2))
     else:
-      x = nn.relu(convolve(x, self.features[0], 3))
+      x = max_pool_2x2(nn.relu(convolve(x, self.features[0], 3)))
     stages = zip(self.features, self.depths, strict=True)
     for stage, (filters, depth) in enumerate(stages):
       for block in range(depth):
