@@ -250,7 +250,10 @@ def test_a_wrong_value_lists_the_values(name, values):
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[pytest.mark.slow] if name == "svhn" else [])
+    # Birds have a test of their own, on records: tests/test_cub.py.
+    pytest.param(
+      name, marks=[pytest.mark.slow] if name in ("cub", "svhn") else []
+    )
     for name in NAMES
   ],
 )

@@ -28,7 +28,7 @@ INPUTS = {
   "staged": ((32, 32, 3), {}),
   "staged_large": ((48, 48, 3), {}),
   "house_numbers": ((64, 64, 3), {}),
-  "parts": ((64, 64, 3), {"transform": "translation"}),
+  "parts": ((64, 64, 3), {"num_transformers": 0}),
 }
 # Numbers of parameters with the widths of configs/mnist.py or the defaults.
 PARAMS = {
@@ -44,7 +44,7 @@ PARAMS = {
   "staged": 358_698,
   "staged_large": 7_275_810,
   "house_numbers": 23_249_722,
-  "parts": 11_184_042,
+  "parts": 11_181_642,
 }
 PARAMS_42 = {
   "fcn": 134_987,
