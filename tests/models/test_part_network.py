@@ -80,8 +80,7 @@ def test_the_scale_is_not_learned_and_the_network_is_shared():
   network, x, params, state = initialised(create(4))
   head = params["transformer"]["localisation_head"]
   assert head["bias"].shape == (8,)  # four translations
-  names = [name for name in params["transformer"] if "network" in name]
-  assert len(names) == 1
+  assert set(params["transformer"]) == {"localisation", "localisation_head"}
   moved = jax.tree.map(lambda p: p + 0.3, params)
   _, aux, _ = network.apply(moved, state, x, KEY, False)
   [warp] = aux["warps"].values()
@@ -137,7 +136,7 @@ def test_the_localisation_network_may_see_less_than_is_cut_out():
   for downsample in (1, 4):
     module = create(2, localisation_downsample=downsample)
     _, _, params, _ = initialised(module)
-    dense = params["transformer"]["localisation_network"]["Dense_0"]
+    dense = params["transformer"]["localisation"]["Dense_0"]
     shapes[downsample] = dense["kernel"].shape[0]
   assert shapes == {1: 8 * 8 * 3, 4: 2 * 2 * 3}
 
@@ -145,7 +144,7 @@ def test_the_localisation_network_may_see_less_than_is_cut_out():
 @pytest.mark.parametrize(
   ("options", "match"),
   [
-    ({"num_transformers": 3}, "`model.initial_theta` .* got 3 transformers"),
+    ({"number": 3}, "`model.initial_theta` .* got 3 transformers"),
     ({"transform": "rotation", "transform_options": {}}, "of 0 axes"),
     ({"trunk": "inception"}, "`model.trunk` must be one of 'resnet'; got"),
     ({"trunk": f"{__name__}:Net"}, "`model.trunk` .* cannot be used"),
@@ -155,9 +154,7 @@ def test_the_localisation_network_may_see_less_than_is_cut_out():
 )
 def test_a_wrong_option_says_what_is_right(options, match):
   with pytest.raises(ValueError, match=match):
-    create(2, **options) if "num_transformers" not in options else create(
-      options["num_transformers"]
-    )
+    create(**{"number": 2, **options})
 
 
 def test_an_unknown_option_of_the_family_is_refused():

@@ -48,10 +48,10 @@ def nearby(family, size=0.3, dtype=np.float32, seed=0):
 # Closed forms.
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@DIMS
 def test_a_translation_of_a_fixed_scale_is_attention_at_that_scale(d):
   family = translation(ndim=d, scale=0.25)
-  points = jnp.asarray(np.random.default_rng(0).normal(size=(7, d)), "float32")
+  points = some_points(d, 7)
   shift = jnp.arange(1.0, d + 1, dtype="float32")
   other = jnp.concatenate([jnp.full(1, 0.25, "float32"), shift])
   np.testing.assert_array_equal(
