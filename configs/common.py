@@ -60,7 +60,7 @@ def get_base() -> ConfigDict:
   "module:attribute" of an importable module of your own.
   """
   config = ConfigDict()
-  config.version = 4  # of these fields; runs of another one are refused
+  config.version = 5  # of these fields; runs of another one are refused
   config.experiment = "mnist"
   config.recipe = "adamw"  # a name for the training settings, for the results
   config.seed = 0
@@ -83,7 +83,8 @@ def get_base() -> ConfigDict:
   data.validation_size = 0  # held out of train, stratified; 0: none
   data.hold_out_by = ""  # field of which whole groups are held out: "track"
   data.resplit = ()  # (train, test): pools both and cuts anew in these sizes
-  data.composition = "single"  # of images to examples: single, pairs, clutter
+  # Of images to examples: single, pairs, clutter, parts, numbers.
+  data.composition = "single"
   data.composition_options = ConfigDict()
   data.distortion = "none"  # on the device, see stn/data/distortions.py
   data.distortion_options = ConfigDict()
@@ -104,6 +105,7 @@ def get_base() -> ConfigDict:
   model.dropout = 0.0  # of what the classifier's last layer sees
   model.dtype = "float32"  # of the computation; or bfloat16
   model.transform = "affine"  # of the spatial transformer: docs/transforms.md
+  model.transform_options = ConfigDict()  # of the family
   model.localisation = ""  # its network: "" is the model's own; fc, conv, ...
   model.output_size = ()  # of the spatial transformer; (): that of its input
   model.num_transformers = 1  # in parallel
@@ -117,7 +119,17 @@ def get_base() -> ConfigDict:
   model.padding_mode = "zeros"  # what lies outside
   model.gradient = "exact"  # of the sampler, with respect to the grid
   model.implementation = ""  # of the sampler; "": the fastest
+  model.trunk = "resnet"  # of the model parts: what describes a part
+  model.trunk_options = ConfigDict()
+  model.localisation_downsample = 1  # of its localisation network's input
   model.antialias = ""  # where it minifies: mip, or samples per axis, as "2"
+
+  # Parameters to start from, see stn/training/start.py: tensors of a file.
+  config.init_from = init_from = ConfigDict()
+  init_from.file = ""  # safetensors, as `python -m stn.zoo` writes; "": none
+  init_from.prefix = ""  # of the file's tensors; others are left alone
+  init_from.into = ()  # parts of the network that get them all; (): itself
+  init_from.skip = ()  # what stays as initialised, such as "head"
 
   config.optim = optim = ConfigDict()
   optim.name = "adamw"  # sgd, adamw

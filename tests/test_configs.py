@@ -4,8 +4,10 @@ import json
 import math
 import pathlib
 
+import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from configs import common, mnist
@@ -93,6 +95,12 @@ VARIANTS = {
     "transform": ["affine"],
     "recipe": ["adamw"],
   },
+  "cub": {
+    "transformers": ["4", "0", "2"],
+    "size": ["448", "224"],
+    "data": ["cub", "synthetic"],
+    "recipe": ["adamw"],
+  },
   "quickstart": {
     "model": [*PAPER, *MODERN],
     "transform": ["affine"],
@@ -154,6 +162,10 @@ def test_a_config_says_what_was_asked_for(name, arg):
     "transform": config.model.transform,
     "data": config.data.name,
   }
+  if name == "cub":  # other names, of its own
+    asked["data"] = {"cub": "caltech_birds2011", "synthetic": "mnist_5k"}[
+      asked["data"]
+    ]
   asked = {key: asked[key] for key in asked if key in places}
   assert {key: places[key] for key in asked} == asked
 
@@ -166,7 +178,10 @@ def test_names_in_a_config_are_known(name, arg):
   tasks.make_task(**config.task.to_dict())
   data.make_prepare(config.data)
   optim.make_optimizer(config.optim, 100)
-  assert config.data.name in (*data.SOURCES, *PREPARERS)
+  if name == "cub" and "synthetic" not in arg:  # a set of tfds itself
+    assert tfds.builder_cls(config.data.name).name == config.data.name
+  else:
+    assert config.data.name in (*data.SOURCES, *PREPARERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -240,12 +255,16 @@ def test_a_wrong_value_lists_the_values(name, values):
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[pytest.mark.slow] if name == "svhn" else [])
+    # Birds have a test of their own, on records: tests/test_cub.py.
+    pytest.param(
+      name, marks=[pytest.mark.slow] if name in ("cub", "svhn") else []
+    )
     for name in NAMES
   ],
 )
 def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   arg = "data=mnist_5k" if "data" in VARIANTS[name] else ""
+  arg = "data=synthetic,transformers=2" if name == "cub" else arg
   config = get_config(name, arg)
   rng = np.random.default_rng(0)
 
@@ -281,6 +300,8 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
     config.data.validation_size = 20 if name == "gtsrb" else 4
     if name == "svhn":
       config.model.features = (4,) * 10
+    if name == "cub":
+      config.model.trunk_options.features = (2, 2, 2)
     if name == "mnist_3d":
       config.data.distortion_options.size = 28
     config.num_devices = 1
@@ -298,6 +319,29 @@ def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
   assert kinds[:3] == [(0, "validation"), (1, "train"), (1, "validation")]
   assert (result["step"], "test") in kinds
   assert (tmp_path / "pictures.gif").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("size", [224, 448])
+def test_birds_are_cut_into_crops_of_half_their_size(number, size):
+  """The paper's section 4.3."""
+  config = get_config("cub", f"transformers={number},size={size}")
+  module = models.create_model(head=(200,), **config.model.to_dict())
+  x = jax.ShapeDtypeStruct((1, *config.data.image_size, 3), np.float32)
+  network = models.to_network(module)
+  params, state = jax.eval_shape(network.init, jax.random.key(0), x)
+  outputs, aux, _ = jax.eval_shape(
+    lambda *args: network.apply(*args, True),
+    *(params, state, x, jax.random.key(0)),
+  )
+  assert outputs.shape == (1, 200)
+  [warp] = aux["warps"].values()
+  assert warp.output.shape == (1, number, 224, 224, 3)
+  assert warp.input.shape == (1, size, size, 3)
+  assert set(config.init_from.into) == {
+    name for name in params if name.startswith("trunks")
+  }
+  assert config.optim.localisation_lr == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -321,6 +365,8 @@ def test_transformers_before_stages(name, arg, places):
     ("svhn", "transformers=4"),
     ("svhn_cropped", "transformers=4"),
     ("svhn", "size=medium"),
+    ("cub", "transformers=4,size=medium"),
+    ("cub", "data=4"),
   ],
 )
 def test_what_there_is_none_of(name, arg):

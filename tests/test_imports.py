@@ -42,6 +42,7 @@ MAY_IMPORT = {
   "stn.tasks": _USERS,
   "stn.metrics": (),
   "stn.fields": (),
+  "stn.weights": (),
   "stn.results": ("stn.fields",),
   "stn.training": (
     *_USERS,
@@ -52,6 +53,7 @@ MAY_IMPORT = {
     "stn.results",
     "stn.tasks",
     "stn.visualise",
+    "stn.weights",
   ),
   "stn.sweeps": (
     "stn._checks",
@@ -66,6 +68,7 @@ MAY_IMPORT = {
     "stn.models",
     "stn.results",
     "stn.training",
+    "stn.weights",
   ),
   "stn.command_line": (),
   "configs": (),
@@ -83,7 +86,8 @@ ONLY_IN = {
   "optuna": ("stn.sweeps",),
   "submitit": ("stn.sweeps",),
   "orbax": ("stn.training",),
-  "safetensors": ("stn.zoo",),
+  "safetensors": ("stn.weights",),
+  "sklearn": ("stn.data",),
   "matplotlib": ("stn.results", "stn.visualise"),
   "tensorflow": ("stn.data",),
   "tensorflow_datasets": ("stn.data",),

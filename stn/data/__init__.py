@@ -1,6 +1,8 @@
 """Data: sources on the host, batches by step, distortions on the device."""
 
 from stn.data.compositions import COMPOSITIONS, Clutter, Pairs
+from stn.data.drawn_digits import Numbers, Parts
+from stn.data.photographs import load_photographs
 from stn.data.pipeline import (
   batch_indices,
   evaluation_batches,
@@ -32,7 +34,9 @@ __all__ = [
   "Batch",
   "Clutter",
   "DataNotFoundError",
+  "Numbers",
   "Pairs",
+  "Parts",
   "Prepare",
   "RecordSource",
   "Source",
@@ -41,6 +45,7 @@ __all__ = [
   "evaluation_batches",
   "generator",
   "get_distortion",
+  "load_photographs",
   "load_split",
   "make_normalise",
   "make_prepare",

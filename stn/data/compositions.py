@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from stn._checks import check_options, lookup
+from stn.data.drawn_digits import Numbers, Parts
 from stn.data.sources import Batch, Source, generator
 
 
@@ -151,6 +152,8 @@ class Clutter(Source):
 COMPOSITIONS: Mapping[str, Callable[..., Source]] = {
   "pairs": Pairs,
   "clutter": Clutter,
+  "parts": Parts,
+  "numbers": Numbers,
 }
 
 

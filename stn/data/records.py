@@ -265,8 +265,14 @@ def open_tfds(
       f"image and label; {name!r} has splits {sorted(splits)} and features "
       f"{sorted(features)}."
     )
+  # Neither "image", which is decoded here, nor masks and the like.
+  encoded = [
+    name
+    for name, feature in features.items()
+    if isinstance(feature, tfds.features.Image)
+  ]
   records = cast(Any, builder).as_data_source(
-    split, decoders={"image": tfds.decode.SkipDecoding()}
+    split, decoders={name: tfds.decode.SkipDecoding() for name in encoded}
   )
   channels = features["image"].shape[-1]
   return RecordSource(

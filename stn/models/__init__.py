@@ -7,7 +7,7 @@ A network is a module `(x, train) -> outputs`, one file each, and one row of
 from stn.models.cnn import CNN
 from stn.models.cnn_bn import CNNBN
 from stn.models.colocaliser import Colocaliser
-from stn.models.factory import MODELS, Options, check_name, create_model
+from stn.models.factory import MODELS, check_name, create_model
 from stn.models.fcn import FCN
 from stn.models.localisation import (
   LOCALISATIONS,
@@ -17,7 +17,10 @@ from stn.models.localisation import (
   StridedLocalisation,
 )
 from stn.models.network import Network, to_network
+from stn.models.options import Options
+from stn.models.part_network import PartNetwork
 from stn.models.projection import Projection
+from stn.models.resnet import ResNet
 from stn.models.spatial_transformer import SpatialTransformer, Warp
 from stn.models.st_classifier import STClassifier
 from stn.models.staged_cnn import StagedCNN
@@ -33,7 +36,9 @@ __all__ = [
   "FCLocalisation",
   "Network",
   "Options",
+  "PartNetwork",
   "Projection",
+  "ResNet",
   "STClassifier",
   "StagedCNN",
   "SpatialTransformer",

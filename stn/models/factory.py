@@ -20,6 +20,8 @@ from stn.models.localisation import (
   MapLocalisation,
   StridedLocalisation,
 )
+from stn.models.options import Options
+from stn.models.part_network import TRUNKS, PartNetwork, tiled
 from stn.models.projection import Projection
 from stn.models.spatial_transformer import SpatialTransformer
 from stn.models.st_classifier import STClassifier
@@ -30,70 +32,10 @@ from stn.models.staged_cnn import (
   Preset,
   StagedCNN,
 )
-from stn.transforms import get_transform
+from stn.transforms import Transform, get_transform
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _Make = Callable[..., nn.Module]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """What a config may say of a network of `MODELS`.
-
-  Those of the spatial transformer do nothing for a network without one, so that
-  one config serves both.
-
-  Attributes:
-    features: widths of the classifier's hidden layers, of a staged network the
-      filters of its stages, then the units; () keeps its default.
-    dropout: share of what the classifier's last layer sees, dropped in
-      training.
-    dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
-      theta, coordinates and outputs are float32.
-    transform: family of the spatial transformer, a name in `stn.TRANSFORMS`.
-    localisation: its network: a key of `LOCALISATIONS`, "module:attribute" of
-      one's own, "shared" for one that shares the classifier's first layers, or
-      "" for the network's own.
-    localisation_options: of that network.
-    output_size: of the spatial transformer; () keeps the input's.
-    num_transformers: spatial transformers in parallel.
-    places: of a staged network, the stages before which there is one, from 0;
-      `output_size` and `initial_theta` are of that before the first.
-    iterations: warps that are composed.
-    initial_theta: theta at the start; () is the identity.
-    centroid: whether the translation is the centroid of a heat map, see
-      `stn.models.SpatialTransformer`; "map" is then the localisation network.
-    limit: of theta's distance from its start, one number for all of theta or
-      one for each; () sets none.
-    method: see `stn.grid_sample`.
-    padding_mode: see `stn.grid_sample`.
-    gradient: see `stn.grid_sample`.
-    antialias: where the transformer minifies, "mip" or samples per axis, as
-      "2"; "" is none. See `stn.spatial_transform`.
-    implementation: of the sampler, see `stn.sampling.implementations`; "" takes
-      the fastest.
-  """
-
-  features: Sequence[int] = ()
-  dropout: float = 0.0
-  dtype: str = "float32"
-  transform: str = "affine"
-  localisation: str = ""
-  localisation_options: Mapping[str, Any] = dataclasses.field(
-    default_factory=dict
-  )
-  output_size: Sequence[int] = ()
-  num_transformers: int = 1
-  places: Sequence[int] = ()
-  iterations: int = 1
-  initial_theta: Sequence[float] = ()
-  centroid: bool = False
-  limit: Sequence[float] = ()
-  method: str = "linear"
-  padding_mode: str = "zeros"
-  gradient: str = "exact"
-  antialias: str = ""
-  implementation: str = ""
 
 
 def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
@@ -124,13 +66,19 @@ def _localisation(default: _Make, options: Options) -> nn.Module:
   return make(dtype=_DTYPES[options.dtype], **more)
 
 
+def _family(options: Options, ndim: int) -> Transform:
+  more = options.transform_options
+  return get_transform(options.transform, ndim=ndim, **more)
+
+
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
-  get_transform(options.transform, ndim=ndim)  # fails before `init` does
+  family = _family(options, ndim)  # fails before `init` does
   limit = tuple(options.limit)
   antialias = options.antialias
   return SpatialTransformer(
     _localisation(localisation, options),
-    transform=options.transform,
+    # By its name where that says it all, which errors then quote.
+    transform=family if options.transform_options else options.transform,
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
     iterations=options.iterations,
@@ -211,6 +159,35 @@ def _colocaliser(head: Sequence[int], options: Options):
   )
 
 
+def _parts(head: Sequence[int], options: Options):
+  make = lookup("model.trunk", options.trunk, TRUNKS)
+  check_options("model.trunk", make, options.trunk_options)
+  more = dict(options.trunk_options)
+  if make in TRUNKS.values():
+    more = {"dtype": _DTYPES[options.dtype], **more}
+  number = options.num_transformers
+  transformer = None
+  if number:
+    family = _family(options, 2)
+    start = options.initial_theta
+    if not start:
+      tiles = tiled(family.identity, family.shift, number)
+      start = tuple(map(tuple, tiles.tolist()))
+    localisation = functools.partial(
+      StridedLocalisation, (16, 32), 5, units=(32,)
+    )
+    transformer = _transformer(
+      localisation, dataclasses.replace(options, initial_theta=start)
+    )
+  return PartNetwork(
+    head,
+    trunks=[make(**more) for _ in range(max(number, 1))],
+    transformer=transformer,
+    downsample=options.localisation_downsample,
+    dropout=options.dropout,
+  )
+
+
 MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
   "fcn": functools.partial(_classifier, FCN),
   "cnn": functools.partial(_classifier, CNN),
@@ -224,6 +201,7 @@ MODELS: Mapping[str, Callable[[Sequence[int], Options], nn.Module]] = {
   "staged": functools.partial(_staged, SMALL),
   "staged_large": functools.partial(_staged, LARGE),
   "house_numbers": functools.partial(_staged, HOUSE_NUMBERS),
+  "parts": _parts,
 }
 
 

@@ -22,6 +22,7 @@ from stn.training.sharding import (
   put_batch,
   replicated,
 )
+from stn.training.start import read_start
 from stn.training.state import TrainState, init_state, new_state
 from stn.training.workdir import check_version
 
@@ -136,8 +137,9 @@ class Experiment:
       self._sources[split] = data.load_split(self.data_config, split)
     return self._sources[split]
 
-  def read_splits(self) -> None:
+  def read_inputs(self) -> None:
     """Reads all that a training needs; fails where something is missing."""
+    _ = self.start
     for split in {self.monitor_split, "test"}:
       self.source(split)
     _ = self.num_steps
@@ -182,10 +184,15 @@ class Experiment:
     }
     return self.network.init(key, self.task.inputs(example))
 
+  @functools.cached_property
+  def start(self) -> dict[str, np.ndarray]:
+    """Parameters to start from, by name: see `stn.training.start`."""
+    return read_start(self.config.init_from, *self.variables_shape())
+
   def init_state(self) -> TrainState:
     """The state at step 0."""
     key = self.key(self.config.seed, INIT)
-    return init_state(self.init, self.optimizer, key, self.mesh)
+    return init_state(self.init, self.optimizer, key, self.mesh, self.start)
 
   def _on_mesh(self, shapes: Any) -> Any:
     """Shapes and dtypes, with shardings."""
@@ -200,7 +207,7 @@ class Experiment:
   def state_shape(self) -> TrainState:
     """Shapes, dtypes and shardings of the state."""
     make = functools.partial(new_state, self.init, self.optimizer)
-    return self._on_mesh(jax.eval_shape(make, jax.random.key(0)))
+    return self._on_mesh(jax.eval_shape(make, jax.random.key(0), {}))
 
   def variables_shape(self) -> tuple[Any, Any]:
     """Shapes, dtypes and shardings of parameters and model state."""

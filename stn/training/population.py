@@ -129,12 +129,14 @@ class Population:
   def init_state(self) -> TrainState:
     """The states at step 0."""
 
-    def init(key, values):
+    def init(key, values, start):
       fields = self._config(values).optim
       optimizer = optim.make_optimizer(fields, self.num_steps)
-      return new_state(self.experiment.init, optimizer, key)
+      return new_state(self.experiment.init, optimizer, key, start)
 
-    return map_runs(init, self.mesh, (0, 0))(self._keys(INIT), self._hyper)
+    return map_runs(init, self.mesh, (0, 0, None))(
+      self._keys(INIT), self._hyper, self.experiment.start
+    )
 
   @functools.cached_property
   def train_key(self) -> jax.Array:

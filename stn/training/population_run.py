@@ -179,7 +179,7 @@ def _train(
 ) -> dict[int, Outcome]:
   """Trains several unfinished runs."""
   experiment = Experiment.build(configs[0])
-  experiment.read_splits()  # what is missing shows before anything is written
+  experiment.read_inputs()  # what is missing shows before anything is written
   environment = workdir_lib.environment()
   for config, workdir in zip(configs, workdirs, strict=True):
     workdir_lib.claim(config, workdir, environment)

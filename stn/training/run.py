@@ -62,7 +62,7 @@ def train_and_evaluate(
   if finished.exists():
     return json.loads(finished.read_text())
   experiment = Experiment.build(config)
-  experiment.read_splits()  # what is missing shows before anything is written
+  experiment.read_inputs()  # what is missing shows before anything is written
   first_process = jax.process_index() == 0
   if first_process:
     workdir_lib.claim(config, workdir)

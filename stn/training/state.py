@@ -1,7 +1,7 @@
 """The training state: what a step changes, and a checkpoint holds."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from stn.training.sharding import replicated
+from stn.training.start import replace
 
 
 class TrainState(NamedTuple):
@@ -33,9 +34,10 @@ def new_state(
   init: Callable[[jax.Array], tuple[Any, Any]],
   optimizer: optax.GradientTransformation,
   key: jax.Array,
+  start: Mapping[str, jax.Array],
 ) -> TrainState:
   """The state at step 0, see `init_state`; pure."""
-  params, model_state = init(key)
+  params, model_state = replace(*init(key), start)
   opt_state = optimizer.init(params)
   return TrainState(jnp.zeros((), jnp.int32), params, model_state, opt_state)
 
@@ -45,6 +47,7 @@ def init_state(
   optimizer: optax.GradientTransformation,
   key: jax.Array,
   mesh: Mesh,
+  start: Mapping[str, Any] | None = None,
 ) -> TrainState:
   """Initialises the state on all devices alike.
 
@@ -53,6 +56,7 @@ def init_state(
     optimizer: an optax transformation.
     key: of the parameters.
     mesh: where the state lives.
+    start: parameters to start from instead, see `stn.training.start`.
 
   Returns:
     The state at step 0, replicated.
@@ -66,4 +70,4 @@ def init_state(
     0
   """
   make = functools.partial(new_state, init, optimizer)
-  return jax.jit(make, out_shardings=replicated(mesh))(key)
+  return jax.jit(make, out_shardings=replicated(mesh))(key, start or {})

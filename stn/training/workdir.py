@@ -29,10 +29,10 @@ PACKAGES = (
 )
 
 # Fields and checkpoints of another version are refused, not misread.
-CONFIG_VERSION = 4
+CONFIG_VERSION = 5
 
 # What may change from one machine to the next, and not what is computed.
-MAY_DIFFER = ("data.data_dir", "num_devices")
+MAY_DIFFER = ("data.data_dir", "init_from.file", "num_devices")
 
 
 def check_version(config: Any, where: str = "the config") -> None:

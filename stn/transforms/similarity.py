@@ -69,6 +69,7 @@ def _family(
   scale: bool = False,
   rotation: bool = False,
   translation: bool = False,
+  fixed_scale: float = 1.0,
 ) -> Transform:
   """The family with the given ones of scale, rotation and translation."""
   if rotation and ndim not in (2, 3):
@@ -81,7 +82,7 @@ def _family(
   def rows(theta):
     factor, angles, shift = jnp.split(theta, ends)
     linear = rotation_matrix(angles, ndim)
-    linear = factor[0] * linear if scale else linear
+    linear = factor[0] * linear if scale else fixed_scale * linear
     shift = shift if translation else jnp.zeros(ndim, theta.dtype)
     return jnp.concatenate([linear, shift[:, None]], axis=1)
 
@@ -95,24 +96,34 @@ def _family(
     matrix=lambda theta: to_square(rows(theta)),
     linear=not rotation,
     shift=tuple(range(ends[1], identity.size)),
+    has_identity=fixed_scale == 1,
   )
 
 
-def translation(ndim: int = 2) -> Transform:
-  """Translations, p -> p + t: `ndim` parameters.
+def translation(ndim: int = 2, scale: float = 1.0) -> Transform:
+  """Translations, p -> s p + t with a fixed scale s: `ndim` parameters.
 
   Args:
     ndim: dimensions of the space, 1, 2 or 3.
+    scale: s, which theta does not hold. The output shows a box of s times the
+      input's sides: 0.5 is the paper's attention to parts (section 4.3).
 
   Returns:
-    The family; theta is tx, ty, tz, as many as there are dimensions.
+    The family; theta is tx, ty, tz, as many as there are dimensions. With
+    another scale than 1 no theta leaves all points where they are; it starts in
+    the middle.
+
+  Raises:
+    ValueError: if `scale` is not positive.
 
   Example:
     >>> import jax.numpy as jnp
     >>> translation().apply(jnp.array([0.5, 0.]), jnp.zeros((1, 2)))
     Array([[0.5, 0. ]], dtype=float32)
   """
-  return _family(ndim, translation=True)
+  if not scale > 0:
+    raise ValueError(f"`scale` must be positive; got {scale!r}.")
+  return _family(ndim, translation=True, fixed_scale=scale)
 
 
 def rotation(ndim: int = 2) -> Transform:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 from ml_collections import ConfigDict
 
-from stn import data, models
+from stn import data, models, weights
 from stn._checks import check_choice
 
 FOLDER = pathlib.Path(__file__).parent / "networks"
@@ -79,9 +79,7 @@ class Pretrained:
     return outputs, aux["warps"]
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes the safetensors file."""
-    from safetensors.numpy import save
-
+    """Writes the safetensors file, whole or not at all."""
     about = {
       "version": _VERSION,
       "config": json.loads(self.config.to_json()),
@@ -89,21 +87,8 @@ class Pretrained:
       "head": list(self.head),
       "card": dict(self.card),
     }
-    tensors = {
-      name: np.ascontiguousarray(leaf)
-      for name, leaf in _flat(self.params, self.model_state).items()
-    }
-    content = save(tensors, metadata={"stn": json.dumps(about)})
-    pathlib.Path(path).write_bytes(content)
-
-
-def _flat(params: Any, model_state: Any) -> dict[str, Any]:
-  """Leaves by their paths."""
-  tree = {"params": params, "model_state": model_state}
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
+    tensors = weights.flatten(self.params, self.model_state)
+    weights.write(path, tensors, {"stn": json.dumps(about)})
 
 
 def names() -> list[str]:
@@ -142,8 +127,6 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
   if path.suffix != _SUFFIX:
     check_choice("name", str(name), names())
     path = FOLDER / f"{name}{_SUFFIX}"
-  if not path.is_file():
-    raise FileNotFoundError(f"`name` must be a file; there is no {path}.")
   tensors, about = _read(path)
   loaded = Pretrained(
     config=ConfigDict(about["config"]),
@@ -158,25 +141,22 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     jax.random.key(0),
     jax.ShapeDtypeStruct((1, *loaded.input_shape), jnp.float32),
   )
-  expected = _flat(*shapes)
+  expected = weights.flatten(*shapes)
   _check(path, tensors, expected)
-  leaves = [jnp.asarray(tensors[name]) for name in expected]
-  tree = {"params": shapes[0], "model_state": shapes[1]}
-  tree = jax.tree.unflatten(jax.tree.structure(tree), leaves)
-  return dataclasses.replace(loaded, **tree)
+  leaves = {name: jnp.asarray(tensors[name]) for name in expected}
+  params, model_state = weights.unflatten(leaves, *shapes)
+  return dataclasses.replace(loaded, params=params, model_state=model_state)
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Tensors and metadata of a file."""
-  from safetensors import SafetensorError, safe_open
-
+  tensors, metadata = weights.read("name", path)
   try:
-    with safe_open(path, framework="numpy") as file:
-      about = json.loads((file.metadata() or {}).get("stn", "{}"))
-      tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-  except (SafetensorError, OSError, ValueError) as error:
+    about = json.loads(metadata.get("stn", "{}"))
+  except ValueError as error:
     raise ValueError(
-      f"`name` must be a safetensors file; {path} is none: {error}."
+      "`name` must be a safetensors file that `stn.zoo` wrote; "
+      f"{path} is none: {error}."
     ) from error
   if about.get("version") != _VERSION:
     raise ValueError(

@@ -28,6 +28,7 @@ INPUTS = {
   "staged": ((32, 32, 3), {}),
   "staged_large": ((48, 48, 3), {}),
   "house_numbers": ((64, 64, 3), {}),
+  "parts": ((64, 64, 3), {"num_transformers": 0}),
 }
 # Numbers of parameters with the widths of configs/mnist.py or the defaults.
 PARAMS = {
@@ -43,6 +44,7 @@ PARAMS = {
   "staged": 358_698,
   "staged_large": 7_275_810,
   "house_numbers": 23_249_722,
+  "parts": 11_181_642,
 }
 PARAMS_42 = {
   "fcn": 134_987,
@@ -50,7 +52,7 @@ PARAMS_42 = {
   "st_fcn": 135_813,
   "st_cnn": 135_688,
 }
-STAGED = ("staged", "staged_large", "house_numbers")
+STATEFUL = ("parts", "staged", "staged_large", "house_numbers")
 each_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -111,7 +113,7 @@ def test_networks_of_the_paper_are_equally_large():
 def test_training_changes_the_state_alone(name):
   params, state, outputs, _, after = shapes(name, train=True)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  has_state = name.endswith("_bn") or name in STAGED
+  has_state = name.endswith("_bn") or name in STATEFUL
   assert bool(jax.tree.leaves(state)) == has_state
   assert {leaf.dtype for leaf in jax.tree.leaves((params, outputs))} == {
     jnp.dtype("float32")

@@ -49,6 +49,26 @@ def nearby(family, size=0.3, dtype=np.float32, seed=0):
 
 
 @DIMS
+def test_a_translation_of_a_fixed_scale_is_attention_at_that_scale(d):
+  family = translation(ndim=d, scale=0.25)
+  points = some_points(d, 7)
+  shift = jnp.arange(1.0, d + 1, dtype="float32")
+  other = jnp.concatenate([jnp.full(1, 0.25, "float32"), shift])
+  np.testing.assert_array_equal(
+    family.apply(shift, points), attention(ndim=d).apply(other, points)
+  )
+  assert family.num_params == d
+  assert not family.has_identity
+  assert translation(ndim=d).has_identity
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_fixed_scale_is_positive(scale):
+  with pytest.raises(ValueError, match="`scale` must be positive; got"):
+    translation(scale=scale)
+
+
+@DIMS
 def test_translation(d):
   theta = np.arange(1, d + 1, dtype=np.float32)
   points = some_points(d, 3, 4)
