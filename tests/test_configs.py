@@ -88,6 +88,7 @@ VARIANTS = {
     "transformers": ["multi", "none", "single"],
     "transform": ["affine"],
     "size": ["64", "128"],
+    "data": ["svhn", "synthetic"],
     "recipe": ["adamw"],
   },
   "svhn_cropped": {
@@ -162,10 +163,12 @@ def test_a_config_says_what_was_asked_for(name, arg):
     "transform": config.model.transform,
     "data": config.data.name,
   }
-  if name == "cub":  # other names, of its own
-    asked["data"] = {"cub": "caltech_birds2011", "synthetic": "mnist_5k"}[
-      asked["data"]
-    ]
+  if name in ("cub", "svhn"):  # other names, of its own
+    asked["data"] = {
+      "cub": "caltech_birds2011",
+      "svhn": f"svhn_{asked['size']}",
+      "synthetic": "mnist_5k",
+    }[asked["data"]]
   asked = {key: asked[key] for key in asked if key in places}
   assert {key: places[key] for key in asked} == asked
 
@@ -263,7 +266,7 @@ def test_a_wrong_value_lists_the_values(name, values):
   ],
 )
 def test_a_step_and_an_evaluation_run(name, tmp_path, monkeypatch):
-  arg = "data=mnist_5k" if "data" in VARIANTS[name] else ""
+  arg = "data=mnist_5k" if VARIANTS[name].get("data") == DATA else ""
   arg = "data=synthetic,transformers=2" if name == "cub" else arg
   config = get_config(name, arg)
   rng = np.random.default_rng(0)
@@ -365,6 +368,7 @@ def test_transformers_before_stages(name, arg, places):
     ("svhn", "transformers=4"),
     ("svhn_cropped", "transformers=4"),
     ("svhn", "size=medium"),
+    ("svhn", "data=4"),
     ("cub", "transformers=4,size=medium"),
     ("cub", "data=4"),
   ],

@@ -211,7 +211,7 @@ def test_another_config_changes_nothing(config, reference):
   ("field", "value", "message"),
   [
     ("data.distortion", "rotate", "`data.distortion` must be one of .*'r', "),
-    ("version", 1, "`version` of the config must be 4; got 1"),
+    ("version", 1, "`version` of the config must be 5; got 1"),
     ("data.name", "tinny", "`data.name` .*tinny"),
     ("data.validation_size", 48, r"`data.validation_size` .*\[0, 48\).*got 48"),
     ("task.name", "classify", "`task.name` must be one of 'classification'"),
