@@ -8,7 +8,9 @@ r"""MNIST addition: the sum of two digits, each distorted by itself.
 Section 4.2 and appendix A.2: two channels of 42x42 pixels, each with a digit
 under RTS; 19 classes. Two spatial transformers in parallel, each of which sees
 both channels and keeps both, and a classifier. `number` is how many. Networks
-have about 150,000 parameters each.
+have about 150,000 parameters each. `model=staged` is a modern one, with batch
+normalisation and a hidden layer, which adds up what the two channels say; it
+has no transformer with `number=0`.
 """
 
 from configs import common
@@ -21,6 +23,9 @@ FEATURES = {
   ("st_fcn", 2): (28, 28),
   ("st_cnn", 1): (32, 75),
   ("st_cnn", 2): (32, 74),
+  ("staged", 0): (32, 48, 64, 64),
+  ("staged", 1): (32, 48, 64, 96),
+  ("staged", 2): (32, 48, 64, 96),
 }
 
 
@@ -41,16 +46,20 @@ def get_config(arg: str = ""):
   config.data.distortion = "addition"
   config.model.name = args["model"]
   config.model.transform = args["transform"]
-  number = int(common.one_of("number", args["number"], "1", "2"))
-  number = number if args["model"].startswith("st_") else 0
+  staged = args["model"] == "staged"
+  fewest = ("0",) if staged else ()
+  number = int(common.one_of("number", args["number"], *fewest, "1", "2"))
+  number = number if staged or args["model"].startswith("st_") else 0
   config.model.num_transformers = max(number, 1)
   config.model.features = FEATURES.get((args["model"], number), ())
   if args["data"] == "mnist_5k" and args["model"].endswith("_bn"):
     config.model.features = (16, 32, 48)  # faster
   if number:
     config.model.output_size = (28, 28)
+    config.model.places = (0,) if staged else ()
   if args["model"] == "st_fcn" and number > 1:
     config.model.localisation_options.update({"features": (16, 32, 32)})
-  config.optim.localisation_lr = 0.1  # two that learn fast never settle
+  # Two that learn fast never settle.
+  config.optim.localisation_lr = 0.3 if staged else 0.1
   common.set_recipe(config, args["recipe"])
   return config.lock()

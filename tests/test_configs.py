@@ -40,7 +40,7 @@ VARIANTS = {
     "size": ["117k"],
   },
   "mnist_addition": {
-    "model": [*PAPER, *MODERN],
+    "model": [*PAPER, *MODERN, "staged"],
     "transform": ["affine", "tps"],
     "number": ["2", "1"],
     "data": DATA,
@@ -352,6 +352,8 @@ def test_birds_are_cut_into_crops_of_half_their_size(number, size):
   [
     ("gtsrb", "transformers=0", ()),
     ("gtsrb", "transformers=3", (0, 1, 2)),
+    ("mnist_addition", "model=staged", (0,)),
+    ("mnist_addition", "model=staged,number=0", ()),
     ("svhn", "transformers=none", ()),
     ("svhn", "transformers=multi", (0, 1, 2, 3)),
   ],
@@ -369,6 +371,7 @@ def test_transformers_before_stages(name, arg, places):
     ("svhn_cropped", "transformers=4"),
     ("svhn", "size=medium"),
     ("svhn", "data=4"),
+    ("mnist_addition", "model=staged,number=4"),
     ("cub", "transformers=4,size=medium"),
     ("cub", "data=4"),
   ],
