@@ -26,6 +26,7 @@ _USERS = ("stn", *_CORE)  # `stn` itself re-exports the core
 MAY_IMPORT = {
   "stn": _CORE,
   "stn._checks": (),
+  "stn._extras": (),
   "stn.transforms": ("stn._checks",),
   "stn.grids": ("stn._checks", "stn.transforms"),
   "stn.sampling": ("stn._checks", "stn.grids"),
@@ -37,14 +38,15 @@ MAY_IMPORT = {
   ),
   "stn.warp": _CORE,
   "stn.models": _USERS,
-  "stn.data": _USERS,
-  "stn.visualise": _USERS,
+  "stn.data": (*_USERS, "stn._extras"),
+  "stn.visualise": (*_USERS, "stn._extras"),
   "stn.tasks": _USERS,
   "stn.metrics": (),
   "stn.fields": (),
-  "stn.results": ("stn.fields",),
+  "stn.results": ("stn._extras", "stn.fields"),
   "stn.training": (
     *_USERS,
+    "stn._extras",
     "stn.data",
     "stn.fields",
     "stn.metrics",
@@ -55,6 +57,7 @@ MAY_IMPORT = {
   ),
   "stn.sweeps": (
     "stn._checks",
+    "stn._extras",
     "stn.fields",
     "stn.results",
     "stn.tasks",
@@ -62,6 +65,7 @@ MAY_IMPORT = {
   ),
   "stn.zoo": (
     "stn._checks",
+    "stn._extras",
     "stn.data",
     "stn.models",
     "stn.results",

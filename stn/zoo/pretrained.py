@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from stn import data, models
 from stn._checks import check_choice
+from stn._extras import needs
 
 FOLDER = pathlib.Path(__file__).parent / "networks"
 _VERSION = 1
@@ -80,7 +81,8 @@ class Pretrained:
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the safetensors file, whole or not at all."""
-    from safetensors.numpy import save
+    with needs("zoo", "A trained network"):
+      from safetensors.numpy import save
 
     about = {
       "version": _VERSION,
@@ -132,7 +134,7 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     ValueError: if there is no network of this name, or the file is not one of a
       network, or its parameters are not those of the network in its config.
     FileNotFoundError: if there is no such file.
-    ImportError: if safetensors is not installed.
+    MissingExtraError: if safetensors is not installed.
 
   Example:
     >>> network = load("st_cnn_r")
@@ -170,7 +172,8 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Tensors and metadata of a file."""
-  from safetensors import SafetensorError, safe_open
+  with needs("zoo", "A trained network"):
+    from safetensors import SafetensorError, safe_open
 
   try:
     with safe_open(path, framework="numpy") as file:

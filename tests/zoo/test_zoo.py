@@ -133,7 +133,7 @@ def test_onnx(runs, tmp_path):
 
 def test_what_is_not_installed_is_named(runs, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
-  match = r"'onnx' needs the package 'jax2onnx': pip install 'stn-jax\[onnx\]'"
+  match = r"onnx needs the extra `onnx`: pip install 'stn-jax\[onnx\]'"
   with pytest.raises(ValueError, match=match):
     zoo.export_run(runs / "plain", tmp_path, ("onnx",))
 
