@@ -317,6 +317,7 @@ def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
   )
 
 
+@pytest.mark.long
 def test_full_mnist():
   data_dir = os.environ.get("TFDS_DATA_DIR")
   if not data_dir or not (pathlib.Path(data_dir) / "mnist").is_dir():

@@ -101,6 +101,7 @@ def test_images_of_another_shape_are_refused(runs, tmp_path):
     zoo.load(file)(np.zeros((2, 9, 8, 1)))
 
 
+@pytest.mark.long
 def test_stablehlo_has_any_batch_and_its_gradient(runs, tmp_path):
   pytest.importorskip("flatbuffers")
   files = zoo.export_run(
@@ -209,6 +210,7 @@ def test_what_comes_with_stn(name):
   assert network(images)[0].shape == (2, *network.head)
 
 
+@pytest.mark.long
 def test_st_cnn_r_reads_rotated_digits():
   """Digits of the embedded set, turned by up to 90 degrees."""
   network = zoo.load("st_cnn_r")
