@@ -1,13 +1,17 @@
 """What is missing is said once, with the command, wherever it is met."""
 
 import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from test_imports import imported, sources
 
 from stn._extras import MissingExtraError, needs
 
@@ -107,6 +111,29 @@ def test_nor_does_a_command(tmp_path, command, extra, module):
   assert process.stderr.startswith("Error: ")
   assert process.stderr.count("\n") == 1
   assert f"pip install 'stn-jax[{extra}]'" in process.stderr
+
+
+def _names(requirements):
+  """The distributions that requirements name, and the extras of stn-jax."""
+  return {
+    re.match(r"[\w.-]+(\[[\w,]+\])?", text)[0].lower().replace("_", "-")
+    for text in requirements
+  }
+
+
+def test_every_import_is_of_the_core_or_an_extra():
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  extras = project["optional-dependencies"]
+  known = _names(project["dependencies"])
+  known |= set().union(*(_names(v) for k, v in extras.items() if k != "dev"))
+  distributions = importlib.metadata.packages_distributions()
+  for source in sources():
+    path, module, is_package = source.values
+    for name in imported(path.read_text(), module, is_package):
+      top = name.split(".")[0]
+      if top not in {*sys.stdlib_module_names, "stn", "configs", "stn_native"}:
+        names = _names(distributions.get(top, [top]))
+        assert names & known, f"{module} imports {top}, of no extra"
 
 
 def test_a_table_of_results_needs_no_extra():
