@@ -66,12 +66,12 @@ test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
 
 # For any machine, and for AVX2 where there is one.
-LEVELS := baseline $(if $(shell grep -sw avx2 /proc/cpuinfo),v3)
+LEVELS := baseline $(if $(shell grep -swm1 avx2 /proc/cpuinfo),v3)
 test-native:
 	mkdir -p build
-	for level in $(LEVELS); do \
+	@for level in $(LEVELS); do \
 	  case $$level in v3) machine=-march=x86-64-v3;; *) machine=;; esac; \
-	  $(CXX) -std=c++17 -g -O1 -fsanitize=address,undefined \
+	  $(CXX) -std=c++17 -g -O0 -fsanitize=address,undefined \
 	    -fno-sanitize-recover=all -Wno-psabi $$machine -DSTN_LEVEL=$$level \
 	    native/check/kernels_check.cc native/src/kernels.cc \
 	    -o build/kernels_check_$$level && \
