@@ -4,14 +4,19 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 RUNS ?= runs
 BIN := $(VENV)/bin
-# Packages are installed once, and again when pyproject.toml changes.
-.PHONY: help quickstart test test-slow bench lint clean
+# Packages are installed once, and again when pyproject.toml or the C++ changes,
+# which is built with the package where there is a compiler.
+SOURCES := pyproject.toml native/CMakeLists.txt \
+  $(wildcard native/*.py native/src/* native/stn_native/*.py)
+.PHONY: help quickstart test test-all test-slow test-native bench lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart  train an ST-CNN and a CNN on rotated digits"
-	@echo "make test        run the tests"
+	@echo "make test        run the fast part of the tests"
+	@echo "make test-all    run all but those that take minutes"
 	@echo "make test-slow   run the tests that take minutes"
+	@echo "make test-native run the loops in C++ under sanitizers"
 	@echo "make bench       time sampler and training against other libraries"
 	@echo "make lint        check style and types"
 
@@ -20,36 +25,19 @@ $(BIN)/python:
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[demo,viz]"
+$(VENV)/.installed-demo: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo]"
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
 
-$(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	@touch $@
 
-# The sampler in C++, built against the jaxlib of this environment. Everything
-# runs without it, so that nothing which goes wrong here is an error.
-NATIVE := native/CMakeLists.txt native/pyproject.toml \
-  $(wildcard native/src/* native/stn_native/*.py)
-$(VENV)/.installed-native: $(NATIVE) | $(BIN)/python
-	@if ! command -v $(firstword $(CXX)) >/dev/null; then \
-	  echo "No C++ compiler: the sampler runs in plain JAX."; \
-	elif $(BIN)/python -m pip install --quiet "jax>=0.10" \
-	    "scikit-build-core>=0.10" cmake ninja >$@.log 2>&1 && \
-	  $(BIN)/python -m pip install --no-build-isolation ./native \
-	    >>$@.log 2>&1; then \
-	  echo "The sampler in C++ is built."; \
-	else \
-	  echo "The sampler in C++ was not built ($@.log): plain JAX runs."; \
-	fi
-	@touch $@
-
-quickstart: $(VENV)/.installed-demo $(VENV)/.installed-native
+quickstart: $(VENV)/.installed-demo
 	@for model in st_cnn cnn; do \
 	  $(BIN)/python train.py --config=configs/quickstart.py:model=$$model \
 	    --workdir=$(RUNS)/quickstart/$$model || exit 1; \
@@ -66,20 +54,36 @@ quickstart: $(VENV)/.installed-demo $(VENV)/.installed-native
 
 # Many virtual CPU devices on few cores deadlock in XLA with fewer threads; with
 # one device more threads than cores only slow it down.
-test test-slow: export NPROC ?= 16
+test test-all test-slow: export NPROC ?= 16
 
-test: $(VENV)/.installed-dev $(VENV)/.installed-native
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --fast $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-native
+test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
+
+# For any machine, and for AVX2 where there is one.
+LEVELS := baseline $(if $(shell grep -swm1 avx2 /proc/cpuinfo),v3)
+test-native:
+	mkdir -p build
+	@for level in $(LEVELS); do \
+	  case $$level in v3) machine=-march=x86-64-v3;; *) machine=;; esac; \
+	  $(CXX) -std=c++17 -g -O0 -fsanitize=address,undefined \
+	    -fno-sanitize-recover=all -Wno-psabi $$machine -DSTN_LEVEL=$$level \
+	    native/check/kernels_check.cc native/src/kernels.cc \
+	    -o build/kernels_check_$$level && \
+	    build/kernels_check_$$level || exit 1; \
+	done
 
 # The peers are large: they live in an environment of their own.
 bench:
 	$(MAKE) VENV=$(BENCH_VENV) bench-here
 
 .PHONY: bench-here
-bench-here: $(VENV)/.installed-bench $(VENV)/.installed-native
+bench-here: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/bench_sampling.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/bench_training.py $(BENCH_TRAINING_ARGS)
 	$(BIN)/python benchmarks/bench_data.py $(BENCH_DATA_ARGS)

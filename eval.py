@@ -7,10 +7,13 @@ python eval.py --workdir=runs/r_st_cnn --invariance --against=runs/r_cnn
 import json
 import pathlib
 
-from absl import flags
+from stn._extras import needs
 
-from stn import command_line
-from stn.training import CheckpointError, evaluate_run, report_invariance
+with needs("train", "Evaluating", script=True):
+  from absl import flags
+
+  from stn import command_line
+  from stn.training import CheckpointError, evaluate_run, report_invariance
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 STEP = flags.DEFINE_integer(

@@ -9,11 +9,14 @@
 is sweep(); the product of all that is named is run.
 """
 
-from absl import flags
-from ml_collections import config_flags
+from stn._extras import needs
 
-from stn import command_line
-from stn.sweeps import ConfigFile, cli
+with needs("sweep", "A sweep", script=True):
+  from absl import flags
+  from ml_collections import config_flags
+
+  from stn import command_line
+  from stn.sweeps import ConfigFile, cli
 
 config_flags.DEFINE_config_file(
   "config", help_string="FILE or FILE:name=value,...", lock_config=True

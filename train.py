@@ -6,17 +6,20 @@
 
 import sys
 
-import jax
-from absl import flags
-from ml_collections import config_flags
+from stn._extras import needs
 
-from stn import command_line
-from stn.training import (
-  CheckpointError,
-  Interrupted,
-  NonFiniteError,
-  train_and_evaluate,
-)
+with needs("train", "Training", script=True):
+  import jax
+  from absl import flags
+  from ml_collections import config_flags
+
+  from stn import command_line
+  from stn.training import (
+    CheckpointError,
+    Interrupted,
+    NonFiniteError,
+    train_and_evaluate,
+  )
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", help_string="FILE or FILE:name=value,...", lock_config=True

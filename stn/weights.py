@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from stn._extras import needs
+
 
 def flatten(params: Any, model_state: Any) -> dict[str, Any]:
   """The leaves of a network by their names.
@@ -73,19 +75,13 @@ def read(
   Raises:
     FileNotFoundError: if there is no such file.
     ValueError: if it is not a safetensors file.
-    ImportError: if safetensors is not installed; says how to.
+    MissingExtraError: if safetensors is not installed; says how to.
   """
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise FileNotFoundError(f"`{argument}` must be a file; there is no {path}.")
-  try:
+  with needs("zoo", f"`{argument}` {str(path)!r}"):
     from safetensors import SafetensorError, safe_open
-  except ImportError as error:
-    raise ImportError(
-      f"`{argument}` {str(path)!r} needs the package safetensors: pip install "
-      "'stn-jax[zoo]'",
-      name="safetensors",
-    ) from error
   try:
     with safe_open(path, framework="numpy") as file:
       names = list(file.keys())
@@ -110,10 +106,11 @@ def write(
     metadata: name -> text.
 
   Raises:
-    ImportError: if safetensors is not installed.
+    MissingExtraError: if safetensors is not installed; says how to.
     OSError: if it cannot be written; the old file, if any, is as before.
   """
-  from safetensors.numpy import save
+  with needs("zoo", f"Writing {path}"):
+    from safetensors.numpy import save
 
   arrays = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
   path = pathlib.Path(path)

@@ -105,6 +105,7 @@ def test_the_table_has_every_family_and_its_number_of_parameters():
 # sampling.md
 
 
+@pytest.mark.long
 def test_the_code_of_sampling_does_what_it_says():
   names = run("sampling")
   kernel = stn.KERNELS["mitchell"]

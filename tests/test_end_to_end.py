@@ -212,6 +212,7 @@ def test_a_wrong_command_line_says_what_is_right(tmp_path, args, message):
   assert not workdir.exists()
 
 
+@pytest.mark.long
 def test_sigterm_saves_and_the_same_command_continues(tmp_path):
   args = (
     *SMALL,

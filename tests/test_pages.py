@@ -41,6 +41,7 @@ def _run(command, cwd):
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.long
 def test_a_page_does_what_it_says(page, tmp_path):
   for code in _blocks(page, "python"):
     name = re.match(r"# (\w+\.py)\n", code)

@@ -271,6 +271,7 @@ def test_a_report_stays_small(tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.long
 def test_a_browser_shows_the_step_that_the_slider_is_at(sweep):
   main([str(sweep)])
   file = (sweep / "report" / "report.html").resolve().as_uri()

@@ -1,9 +1,7 @@
 // Runs the loops of src/kernels.cc by themselves. Without arguments: over
 // every number of axes and channels and every padding, at hostile
-// coordinates, in arrays of just their size, for the sanitizers:
-//
-//   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Wno-psabi
-//       -DSTN_LEVEL=baseline check/kernels_check.cc src/kernels.cc
+// coordinates, in arrays of just their size, for the sanitizers
+// (`make test-native`).
 //
 // With an argument, a work's number or `all`: the time of each loop, on one
 // thread.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from stn._extras import needs
 from stn.data.records import DataNotFoundError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,7 +25,8 @@ def load_photographs(folder: str = "") -> tuple[PIL.Image.Image, ...]:
     The photographs, RGB, in the order of their names.
 
   Raises:
-    DataNotFoundError: if there are none, or scikit-learn is not installed.
+    DataNotFoundError: if there are none in a folder.
+    MissingExtraError: if scikit-learn is not installed.
 
   Example:
     >>> [image.size for image in load_photographs()]
@@ -42,13 +44,8 @@ def load_photographs(folder: str = "") -> tuple[PIL.Image.Image, ...]:
         f"none in {folder!r}."
       )
     return tuple(PIL.Image.open(path).convert("RGB") for path in paths)
-  try:
+  with needs("demo", "Drawing on photographs without a `folder` of them"):
     from sklearn.datasets import load_sample_images
-  except ImportError as error:
-    raise DataNotFoundError(
-      "The photographs are in the package scikit-learn, which is not "
-      "installed: pip install 'stn-jax[demo]'. Or give a `folder` of your own."
-    ) from error
   return tuple(map(PIL.Image.fromarray, load_sample_images().images))
 
 

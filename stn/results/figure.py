@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+from stn._extras import needs
+
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHER = "#BBBBBB"
@@ -12,18 +14,13 @@ def pyplot() -> Any:
   """Matplotlib's pyplot, drawing without a screen.
 
   Raises:
-    ValueError: if matplotlib is not installed.
+    MissingExtraError: if matplotlib is not installed.
   """
-  try:
+  with needs("viz", "A picture"):
     import matplotlib
-  except ImportError:
-    raise ValueError(
-      "Pictures need matplotlib: pip install 'stn-jax[viz]', or leave them out "
-      "with --no_pictures."
-    ) from None
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
+    import matplotlib.pyplot as plt
 
+  matplotlib.use("Agg")
   return plt
 
 

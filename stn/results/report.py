@@ -8,8 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import PIL.Image
-
+from stn._extras import needs
 from stn.fields import flatten
 from stn.results.curves import curves, run_curves
 from stn.results.page import CSS, SCRIPT
@@ -29,6 +28,9 @@ def _image_url(data: bytes, kind: str) -> str:
 
 def _shrink(file: pathlib.Path) -> str:
   """A picture, small enough to hold many of."""
+  with needs("viz", "A picture"):
+    import PIL.Image
+
   with PIL.Image.open(file) as image:
     image = image.convert("RGB")
     if image.width > _WIDTH:

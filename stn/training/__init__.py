@@ -1,17 +1,20 @@
 """Training: state, optimiser, step, checkpoints and the loop over them."""
 
-from stn.training.checkpoint import CheckpointError, CheckpointStore
-from stn.training.experiment import Experiment
-from stn.training.hyper import TRACED, group
-from stn.training.meter import NonFiniteError
-from stn.training.population_run import train_population
-from stn.training.run import (
-  evaluate_run,
-  report_invariance,
-  train_and_evaluate,
-)
-from stn.training.signals import Interrupted
-from stn.training.state import TrainState
+from stn._extras import needs
+
+with needs("train", "Training"):
+  from stn.training.checkpoint import CheckpointError, CheckpointStore
+  from stn.training.experiment import Experiment
+  from stn.training.hyper import TRACED, group
+  from stn.training.meter import NonFiniteError
+  from stn.training.population_run import train_population
+  from stn.training.run import (
+    evaluate_run,
+    report_invariance,
+    train_and_evaluate,
+  )
+  from stn.training.signals import Interrupted
+  from stn.training.state import TrainState
 
 __all__ = [
   "TRACED",

@@ -107,10 +107,7 @@ def read_start(
   """
   if not config.file:
     return {}
-  try:
-    tensors, _ = weights.read("init_from.file", config.file)
-  except ImportError as error:
-    raise ValueError(str(error)) from error
+  tensors, _ = weights.read("init_from.file", config.file)
   skip = tuple(config.skip)
   there = _select(tensors, config.prefix, skip)
   named = weights.flatten(params, model_state)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stn._extras import needs
 from stn.visualise.outlines import region_lines, to_pixels
 
 # Okabe and Ito's colours, told apart with any colour vision.
@@ -195,7 +196,7 @@ def panel(
     the numbers of examples, rows and no more.
 
   Raises:
-    ImportError: if matplotlib is not installed.
+    MissingExtraError: if matplotlib is not installed.
 
   Example:
     >>> from types import SimpleNamespace
@@ -204,8 +205,9 @@ def panel(
     >>> picture.dtype, picture.shape[-1]
     (dtype('uint8'), 3)
   """
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
+  with needs("viz", "A picture"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
   images = np.asarray(images)
   rows = _rows(images, captions, warps)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stn._extras import needs
 from stn.visualise.panel import to_picture
 
 
@@ -21,14 +22,15 @@ def strip(
     uint8 (height, width, 3), about 100 pixels per image.
 
   Raises:
-    ImportError: if matplotlib is not installed.
+    MissingExtraError: if matplotlib is not installed.
 
   Example:
     >>> strip([("input", [np.zeros((8, 8, 1))] * 3)]).shape[-1]
     3
   """
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
+  with needs("viz", "A picture"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
   number = len(rows[0][1])
   width, height = number + 0.3, len(rows) + 0.3

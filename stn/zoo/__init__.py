@@ -9,7 +9,10 @@ trained on, its test error and the commit. Nothing in it is executed when it is
 loaded.
 """
 
-from stn.zoo.export import FORMATS, export_run
-from stn.zoo.pretrained import Pretrained, load, names
+from stn._extras import needs
+
+with needs("zoo", "A trained network"):
+  from stn.zoo.export import FORMATS, export_run
+  from stn.zoo.pretrained import Pretrained, load, names
 
 __all__ = ["FORMATS", "Pretrained", "export_run", "load", "names"]

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from stn.training import CheckpointError
 from stn.zoo import FORMATS, export_run, load, names
 
 
@@ -28,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in names():
       print(json.dumps({"name": name, **load(name).card}))
     return
+  from stn.training import CheckpointError
+
   try:
     files = export_run(
       args.workdir,

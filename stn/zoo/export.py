@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from stn._checks import lookup
+from stn._extras import needs
 from stn.results.rows import GROUP
-from stn.training.run import restore
 from stn.zoo.pretrained import Pretrained
 
 # What of a run's result stands on its card.
@@ -46,6 +46,8 @@ def from_run(
   Raises:
     As `stn.training.evaluate_run`.
   """
+  from stn.training.run import restore  # networks are loaded without it
+
   workdir = pathlib.Path(workdir)
   experiment, state = restore(workdir, step, "test", data_dir)
   config = experiment.config.copy_and_resolve_references()
@@ -73,11 +75,14 @@ def _to_stablehlo(network: Pretrained, path: pathlib.Path) -> None:
     jax.jit(lambda images: network(images)[0]),
     platforms=("cpu", "cuda", "tpu"),
   )(jax.ShapeDtypeStruct((n, *network.input_shape), jnp.float32))
-  path.write_bytes(exported.serialize(vjp_order=1))
+  with needs("export", "The format stablehlo"):
+    artifact = exported.serialize(vjp_order=1)
+  path.write_bytes(artifact)
 
 
 def _to_onnx(network: Pretrained, path: pathlib.Path) -> None:
-  from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
+  with needs("onnx", "The format onnx"):
+    from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
 
   config = network.config.copy_and_resolve_references()
   config.model.implementation = "gather"  # of JAX's own operations
@@ -94,7 +99,6 @@ FORMATS: Mapping[str, Callable[[Pretrained, pathlib.Path], None]] = {
   "stablehlo": _to_stablehlo,
   "onnx": _to_onnx,
 }
-_EXTRAS = {"safetensors": "zoo", "flatbuffers": "export", "jax2onnx": "onnx"}
 
 
 def export_run(
@@ -141,12 +145,6 @@ def export_run(
     try:
       write(network, partial)
       partial.replace(path)
-    except ImportError as error:
-      extra = _EXTRAS.get(str(error.name), "")
-      raise ValueError(
-        f"`formats` {suffix!r} needs the package {error.name!r}: pip install "
-        f"'stn-jax[{extra}]'"
-      ) from error
     finally:
       partial.unlink(missing_ok=True)
     files.append(path)

@@ -115,7 +115,7 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     ValueError: if there is no network of this name, or the file is not one of a
       network, or its parameters are not those of the network in its config.
     FileNotFoundError: if there is no such file.
-    ImportError: if safetensors is not installed.
+    MissingExtraError: if safetensors is not installed.
 
   Example:
     >>> network = load("st_cnn_r")

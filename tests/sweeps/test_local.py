@@ -119,6 +119,7 @@ def six(file, tmp_path):
   return Sweep(tmp_path / "s", file, settings).items
 
 
+@pytest.mark.long
 def test_two_sweepers_run_no_item_twice(file, fake, tmp_path, six):
   both = [_sweeper(tmp_path, file, fake) for _ in range(2)]
   for process in both:
@@ -154,6 +155,7 @@ def _worker_pids(fake):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")
+@pytest.mark.long
 def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
   file, fake, tmp_path, six
 ):

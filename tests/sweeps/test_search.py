@@ -100,6 +100,7 @@ _SEARCHER = """
 """
 
 
+@pytest.mark.long
 def test_a_killed_search_puts_its_trials_back(file, fake, tmp_path):
   text = (tmp_path / "worker.py").read_text()
   (tmp_path / "worker.py").write_text(text.replace("0.02", "0.2"))

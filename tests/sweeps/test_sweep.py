@@ -25,6 +25,7 @@ def _sweep_py(*words, cwd):
   )
 
 
+@pytest.mark.long
 def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
   words = (
     f"--config={file.path}:model=fcn",

@@ -136,6 +136,7 @@ def test_the_poses_of_an_example_are_drawn(experiment):
   assert picture.shape[1] > 9 * 90
 
 
+@pytest.mark.long
 def test_a_run_and_another_beside_it(config, tmp_path):
   train_and_evaluate(config, tmp_path / "st")
   with config.unlocked():

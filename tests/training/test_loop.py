@@ -130,6 +130,7 @@ def test_an_interrupted_run_continues_to_the_very_same_end(
   assert steps == list(range(1, 13))  # each once
 
 
+@pytest.mark.long
 def test_batch_statistics_dropout_and_records_continue_bit_for_bit(
   streamed_config, tmp_path, monkeypatch
 ):
@@ -154,6 +155,7 @@ def test_batch_statistics_dropout_and_records_continue_bit_for_bit(
   jax.tree.map(np.testing.assert_array_equal, alone, stopped)
 
 
+@pytest.mark.long
 def test_a_run_continues_on_another_number_of_devices(
   config, reference, tmp_path, monkeypatch
 ):
@@ -283,6 +285,7 @@ def test_evaluating_an_unknown_split_lists_them(reference):
 @pytest.mark.skipif(
   importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib"
 )
+@pytest.mark.long
 def test_pictures_are_drawn_at_every_evaluation_and_animated(config, tmp_path):
   with config.unlocked():
     config.update({"num_pictures": 5, "num_steps": 4, "eval_every": 2})

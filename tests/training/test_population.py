@@ -77,6 +77,9 @@ def _close(a, b, rtol=1e-3, atol=1e-5):
   )
 
 
+pytestmark = pytest.mark.long  # each trains several runs, in several ways
+
+
 @pytest.fixture(scope="module")
 def kept():
   """What is trained once for the module."""

@@ -107,6 +107,7 @@ def test_images_of_another_shape_are_refused(runs, tmp_path):
     zoo.load(file)(np.zeros((2, 9, 8, 1)))
 
 
+@pytest.mark.long
 def test_stablehlo_has_any_batch_and_its_gradient(runs, tmp_path):
   pytest.importorskip("flatbuffers")
   files = zoo.export_run(
@@ -139,7 +140,7 @@ def test_onnx(runs, tmp_path):
 
 def test_what_is_not_installed_is_named(runs, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
-  match = r"'onnx' needs the package 'jax2onnx': pip install 'stn-jax\[onnx\]'"
+  match = r"onnx needs the extra `onnx`: pip install 'stn-jax\[onnx\]'"
   with pytest.raises(ValueError, match=match):
     zoo.export_run(runs / "plain", tmp_path, ("onnx",))
 
@@ -215,6 +216,7 @@ def test_what_comes_with_stn(name):
   assert network(images)[0].shape == (2, *network.head)
 
 
+@pytest.mark.long
 def test_st_cnn_r_reads_rotated_digits():
   """Digits of the embedded set, turned by up to 90 degrees."""
   network = zoo.load("st_cnn_r")

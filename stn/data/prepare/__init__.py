@@ -21,22 +21,25 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import rich
-import tensorflow_datasets as tfds
-
 from stn._checks import check_choice
-from stn.data.prepare.archives import (
-  Archive,
-  check_space,
-  check_sum,
-  check_writable,
-  download,
-  find,
-)
-from stn.data.prepare.gtsrb import Gtsrb
-from stn.data.prepare.idx import FASHION_MNIST, KMNIST, MNIST
-from stn.data.prepare.svhn import Svhn
-from stn.data.prepare.svhn_cropped import SvhnCropped
+from stn._extras import needs
+
+with needs("train", "Preparing a data set"):
+  import rich
+  import tensorflow_datasets as tfds
+
+  from stn.data.prepare.archives import (
+    Archive,
+    check_space,
+    check_sum,
+    check_writable,
+    download,
+    find,
+  )
+  from stn.data.prepare.gtsrb import Gtsrb
+  from stn.data.prepare.idx import FASHION_MNIST, KMNIST, MNIST
+  from stn.data.prepare.svhn import Svhn
+  from stn.data.prepare.svhn_cropped import SvhnCropped
 
 __all__ = ["PREPARERS", "Archive", "Preparer", "prepare"]
 

@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
+from stn._extras import needs
 from stn.data.prepare.archives import Archive, decode
 
 LENGTH = 5  # digits of a number, at most: the only longer one is left out
@@ -174,12 +175,8 @@ def _read(
 
 def _read_table(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
   """Name -> label, left, top, width and height of the digits, from the left."""
-  try:
+  with needs("svhn", "Reading the tables of SVHN"):
     import h5py
-  except ImportError as error:
-    raise ValueError(
-      "The tables of SVHN need the package h5py: pip install 'stn-jax[svhn]'"
-    ) from error
 
   content = None
   with _opened(path) as archive:

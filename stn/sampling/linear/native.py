@@ -1,12 +1,13 @@
 """The C++ sampler for CPUs, when the package stn_native is there.
 
-It is an optional distribution (the folder native/) with a shared library of
-XLA FFI handlers, which compute what `xla.py` defines. Where it is missing, or
-does not support a case, XLA runs the definition.
+It is a shared library of XLA FFI handlers (the folder native/), which compute
+what `xla.py` defines. It is built with stn-jax where there is a compiler. Where
+it is missing, or does not support a case, XLA runs the definition.
 """
 
 import functools
 import importlib
+import logging
 import math
 import os
 import pathlib
@@ -43,6 +44,9 @@ HANDLERS = {
   "image_vjp": "stn_native_scatter",
 }
 
+_INSTALL_AGAIN = "pip install --force-reinstall --no-deps --no-cache-dir"
+_SWITCHED_OFF = "STN_NATIVE=0 is set"
+
 
 def _ffi_version() -> tuple[int, int]:
   """The (major, minor) version of the FFI of the running jaxlib."""
@@ -64,12 +68,15 @@ def reason_unavailable() -> str | None:
   one ends the process, and no `except` can prevent that.
   """
   if os.environ.get("STN_NATIVE", "1") == "0":
-    return "STN_NATIVE=0 is set"
+    return _SWITCHED_OFF
   try:
     package = importlib.import_module("stn_native")
     library, built = package.load(), package.ffi_version()
   except ImportError:
-    return "the package stn_native is not installed (pip install ./native)"
+    return (
+      "stn-jax was installed without its C++: with a C++17 compiler at hand, "
+      f"install it again ({_INSTALL_AGAIN})"
+    )
   except OSError as error:
     return f"its library cannot be loaded: {error}"
   try:
@@ -79,7 +86,7 @@ def reason_unavailable() -> str | None:
   if built[0] != running[0] or built[1] > running[1]:
     return (
       f"it was built for XLA FFI {built[0]}.{built[1]} and jaxlib has "
-      f"{running[0]}.{running[1]}: build it again (pip install ./native)"
+      f"{running[0]}.{running[1]}: install stn-jax again ({_INSTALL_AGAIN})"
     )
   for handler in package.HANDLERS:
     jax.ffi.register_ffi_target(
@@ -88,17 +95,31 @@ def reason_unavailable() -> str | None:
   return None
 
 
+@functools.cache
+def _hint(reason: str) -> None:
+  """Says once that the sampler could be faster, unless the user wants it so."""
+  if reason != _SWITCHED_OFF:
+    logging.getLogger(__name__).warning(
+      "The sampler runs in plain JAX, which takes longer on CPUs than its C++: "
+      "%s.",
+      reason,
+    )
+
+
 def find_call(
   operation: Any, ctx: Any, options: Options
 ) -> Callable[..., jax.Array] | None:
   """What `Operation.over_batch` is to run on a CPU; None is the definition."""
   if options.implementation == "xla" or operation.name not in HANDLERS:
     return None
-  if reason_unavailable() or not _is_on_one_device(ctx):
+  if not _is_on_one_device(ctx):
     return None
   if options.implementation is None and _is_exported(ctx):
     return None
   if not _supports(options, ctx.avals_in):
+    return None
+  if reason := reason_unavailable():
+    _hint(reason)
     return None
   (out,) = ctx.avals_out
   avals = dict(zip(operation.inputs, ctx.avals_in, strict=True))
