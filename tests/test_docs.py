@@ -216,12 +216,13 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_s_code_is_run():
-  """Here, in test_migrating, test_export, test_pages or test_sweeps_page."""
+  """Here, in test_migrating, test_export, test_pages or test_..._page."""
   with_code = {page for page, text in PAGES.items() if "```python" in text}
   assert with_code == {
     "conventions",
     "export",
     "migrating",
+    "real_images",
     "sampling",
     "sweeps",
     "transforms",
