@@ -15,6 +15,7 @@ from stn import data, models, tasks
 from stn.data import splits
 from stn.data.prepare import PREPARERS
 from stn.training import optim, train_and_evaluate
+from stn.training.rules import check_fields
 
 FOLDER = pathlib.Path(common.__file__).parent
 NAMES = sorted(
@@ -177,6 +178,7 @@ def test_a_config_says_what_was_asked_for(name, arg):
 def test_names_in_a_config_are_known(name, arg):
   """A wrong one would show after minutes of reading data, or at step 1."""
   config = get_config(name, arg)
+  check_fields(config)
   models.create_model(head=(10,), **config.model.to_dict())
   tasks.make_task(**config.task.to_dict())
   data.make_prepare(config.data)

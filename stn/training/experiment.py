@@ -16,6 +16,7 @@ from stn import data, models
 from stn.tasks import Spec, Task, make_task
 from stn.training import evaluate, optim, step
 from stn.training.penalty import make_penalty
+from stn.training.rules import check_fields
 from stn.training.sharding import (
   make_mesh,
   process_rows,
@@ -78,18 +79,17 @@ class Experiment:
       The experiment. Nothing is written to disk.
 
     Raises:
-      ValueError: if a name is unknown, or a number does not fit.
+      ValueError: if a name is unknown, or a number or a type does not fit: that
+        is said by the field's name, before data are read.
       DataNotFoundError: if the data set is not on this machine.
     """
     check_version(config)
+    check_fields(config)
     if num_devices is None:
       num_devices = config.num_devices
     mesh = make_mesh(num_devices or None)
     if split == "train":
       process_rows(mesh, config.data.batch_size)
-    for name in ("log_every", "eval_every", "steps_per_call"):
-      if config[name] < 1:
-        raise ValueError(f"`{name}` must be 1 or more; got {config[name]}.")
     # Fails on a wrong name before the data is read.
     task = make_task(**config.task.to_dict())
     optim.make_optimizer(config.optim, 3)
