@@ -122,6 +122,7 @@ class Classifier(nn.Module):
     return nn.Dense(3)(warped.reshape(-1, 4 * 5 * 2))
 
 
+@pytest.mark.long
 def test_a_model_of_any_batch_size():
   model, x = Classifier(), random_image(2, 6, 7, 2)
   params = jax.jit(model.init)(jax.random.key(0), x)

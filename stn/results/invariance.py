@@ -24,7 +24,7 @@ def draw_invariance(
     returns, and of the outputs, run by run.
 
   Raises:
-    ValueError: if matplotlib is not installed.
+    MissingExtraError: if matplotlib is not installed.
   """
   plt = pyplot()
   kinds = [name for name in next(iter(reports.values())) if name != "samples"]

@@ -155,7 +155,7 @@ def write_sweep(sweep: SweepRuns, out: pathlib.Path) -> list[pathlib.Path]:
     there is something to show.
 
   Raises:
-    ValueError: if matplotlib is not installed.
+    MissingExtraError: if matplotlib is not installed.
   """
   rows = summarise_sweep(sweep)
   pictures = {
@@ -234,7 +234,8 @@ def write_run(path: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
 
   Raises:
     FileNotFoundError: if there is no run.
-    ValueError: if nothing was measured yet, or matplotlib is not installed.
+    ValueError: if nothing was measured yet.
+    MissingExtraError: if matplotlib is not installed.
   """
   if not (path / "config.json").is_file():
     raise FileNotFoundError(

@@ -127,7 +127,8 @@ def export_run(
     The files, one for each format, each written whole or not at all.
 
   Raises:
-    ValueError: if a format is unknown, or what it needs is not installed.
+    ValueError: if a format is unknown.
+    MissingExtraError: if what a format needs is not installed.
     As `stn.training.evaluate_run`.
 
   Example:

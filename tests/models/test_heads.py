@@ -38,6 +38,7 @@ def theta_of(module, params, x):
 @pytest.mark.optimised
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("name", SHIFTED)
+@pytest.mark.long
 def test_it_starts_where_the_family_does(name, number):
   x = images(3, 13, 10, 2)  # a map of no middle pixel
   module = SpatialTransformer(

@@ -206,6 +206,7 @@ def test_a_shared_localisation_adds_few_parameters(name):
 
 
 @pytest.mark.optimised
+@pytest.mark.long
 def test_an_untrained_transformer_changes_no_logits():
   """The classifier behind it sees the very image."""
   x = jnp.asarray(random_image(2, 28, 28, 1))

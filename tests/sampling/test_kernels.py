@@ -166,6 +166,7 @@ def test_gradients(x64, method, order, forward):
   check_derivatives(f, image, grid, order=order, step=1e-5, forward=forward)
 
 
+@pytest.mark.long
 def test_gradients_of_volumes(x64):
   image = random_image(2, 3, 2, 1, dtype=np.float64)
   grid = smooth_grid((2, 3, 2), (2,), False, dtype=np.float64)

@@ -177,6 +177,7 @@ def test_linearised_aligns_where_plain_linear_fails(start):
 
 
 @pytest.mark.parametrize("start", [(2.2, 0.4), (-1.0, 40.0), (-3.0, -3.0)])
+@pytest.mark.long
 def test_multiscale_comes_back_from_outside(start):
   image = blob()
 

@@ -128,6 +128,7 @@ def test_two_sweepers_run_no_item_twice(file, fake, tmp_path, six):
   assert [_times_run(item) for item in six] == [1] * 6
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_the_workers_and_the_same_sweep_continues(
   file, fake, tmp_path, six
 ):

@@ -24,6 +24,7 @@ def _search(file, path, trials=6, sampler="random", pruner="none"):
   return search
 
 
+@pytest.mark.long
 def test_a_search_ends_in_a_config_that_trains(file, fake, tmp_path):
   search = _search(file, tmp_path / "s", 12)
   assert local.run(search, 2, command=fake) == 0

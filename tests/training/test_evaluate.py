@@ -142,6 +142,7 @@ def test_the_std_of_a_constant_theta_is_zero_not_nan():
   np.testing.assert_allclose(theta["mean"], 0.1, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_test_example_depends_on_the_key_and_its_place_alone():
   """Not on who else is in the batch."""
   [batch] = batches(SIZE)

@@ -79,6 +79,7 @@ def experiment(config):
   return Experiment.build(config, split="test")
 
 
+@pytest.mark.long
 def test_an_untrained_transformer_is_as_variable_as_its_input(experiment):
   state = experiment.init_state()
   report = measure_invariance(experiment, state, "test", 13)

@@ -105,6 +105,7 @@ def test_a_finished_run_returns_its_result_and_changes_nothing(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.long
 def test_an_interrupted_run_continues_to_the_very_same_end(
   config, reference, tmp_path, monkeypatch, signum
 ):

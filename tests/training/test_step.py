@@ -72,6 +72,7 @@ def test_a_distortion_of_training_keeps_the_size(config):
     Experiment.build(config)
 
 
+@pytest.mark.long
 def test_batch_statistics_are_of_the_global_batch(streamed_config):
   """With dropout, and records read by threads, on 1, 2 and 4 devices."""
   states = []
@@ -88,6 +89,7 @@ def test_batch_statistics_are_of_the_global_batch(streamed_config):
     )
 
 
+@pytest.mark.long
 def test_several_steps_in_a_call_are_the_same_steps(config):
   apart, losses, last = _run(config, [1] * 4)
   together, sums, measured = _run(config, [4])
@@ -104,6 +106,7 @@ def test_several_steps_in_a_call_are_the_same_steps(config):
   )
 
 
+@pytest.mark.long
 def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
   with config.unlocked():
     config.num_devices = 4

@@ -164,6 +164,7 @@ def test_a_negative_weight_is_named(config):
     Experiment.build(config)
 
 
+@pytest.mark.long
 def test_a_training_with_penalties_reports_them_and_stays_nearer(config):
   """The same run, whose theta is held back."""
   from stn.training import Experiment
