@@ -177,6 +177,29 @@ def set_data(config: ConfigDict, name: str, small_epochs: float = 30.0) -> None:
   config.num_epochs = 15.0 if name == "mnist" else small_epochs
 
 
+def set_staged(config: ConfigDict, transformers: str, transform: str) -> None:
+  """Sets the small staged network, and how long it trains.
+
+  Args:
+    config: to change.
+    transformers: how many there are, "0" to "3": before each of the first
+      stages one.
+    transform: their family.
+
+  Raises:
+    ValueError: if the number is another one.
+  """
+  number = one_of("transformers", transformers, "0", "1", "2", "3")
+  config.data.contrast = "global"
+  config.model.name = "staged"
+  config.model.transform = transform
+  config.model.places = tuple(range(int(number)))
+  config.model.dropout = 0.3
+  config.num_epochs = 15.0
+  config.log_every = 100
+  config.eval_every = 1000
+
+
 def set_recipe(config: ConfigDict, name: str) -> None:
   """Sets how to train.
 

@@ -71,12 +71,8 @@ def _set_birds(config, size):
   model.output_size = (224, 224)
   model.localisation_downsample = size // 224
   model.dropout = 0.5
-  if model.num_transformers:  # otherwise as many as the network has
-    config.init_from.into = tuple(
-      f"trunks_{i}" for i in range(model.num_transformers)
-    )
-  else:
-    config.init_from.into = ("trunks_0",)
+  trunks = max(model.num_transformers, 1)
+  config.init_from.into = tuple(f"trunks_{i}" for i in range(trunks))
   config.optim.learning_rate = 1e-3
   config.optim.localisation_lr = 1e-4
   config.num_epochs = 90.0

@@ -22,9 +22,6 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, transformers="1", transform="affine", size="small", recipe="adamw"
   )
-  number = common.one_of(
-    "transformers", args["transformers"], "0", "1", "2", "3"
-  )
   size = common.one_of("size", args["size"], "small", "large")
   config = common.get_base()
   config.experiment = "gtsrb"
@@ -32,14 +29,9 @@ def get_config(arg: str = ""):
   config.data.validation_size = 4000
   config.data.hold_out_by = "track"
   config.data.train_distortion = "jitter"
-  config.data.contrast = "global"
-  config.model.name = "staged" if size == "small" else "staged_large"
-  config.model.transform = args["transform"]
-  config.model.places = tuple(range(int(number)))
-  config.model.dropout = 0.3
-  config.num_epochs = 15.0
-  config.log_every = 100
-  config.eval_every = 1000
+  common.set_staged(config, args["transformers"], args["transform"])
+  if size == "large":
+    config.model.name = "staged_large"
   common.set_recipe(config, args["recipe"])
   return config.lock()
 

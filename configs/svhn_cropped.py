@@ -19,20 +19,10 @@ def get_config(arg: str = ""):
   args = common.parse_arg(
     arg, transformers="1", transform="affine", recipe="adamw"
   )
-  number = common.one_of(
-    "transformers", args["transformers"], "0", "1", "2", "3"
-  )
   config = common.get_base()
   config.experiment = "svhn_cropped"
   config.data.name = "svhn_cropped"
   config.data.validation_size = 6000
-  config.data.contrast = "global"
-  config.model.name = "staged"
-  config.model.transform = args["transform"]
-  config.model.places = tuple(range(int(number)))
-  config.model.dropout = 0.3
-  config.num_epochs = 15.0
-  config.log_every = 100
-  config.eval_every = 1000
+  common.set_staged(config, args["transformers"], args["transform"])
   common.set_recipe(config, args["recipe"])
   return config.lock()

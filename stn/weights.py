@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from stn._extras import needs
+from stn.files import replacing
 
 
 def flatten(params: Any, model_state: Any) -> dict[str, Any]:
@@ -113,7 +114,5 @@ def write(
     from safetensors.numpy import save
 
   arrays = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
-  path = pathlib.Path(path)
-  partial = path.with_name(f".{path.name}.partial")
-  partial.write_bytes(save(arrays, metadata=dict(metadata or {})))
-  partial.replace(path)
+  with replacing(pathlib.Path(path)) as partial:
+    partial.write_bytes(save(arrays, metadata=dict(metadata or {})))

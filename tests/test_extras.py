@@ -11,7 +11,7 @@ import sys
 import tomllib
 
 import pytest
-from test_imports import imported, sources
+from test_imports import imported, run_python, sources
 
 from stn._extras import MissingExtraError, needs
 
@@ -27,15 +27,7 @@ _WITHOUT = """if True:
 
 def run(code, *args, hidden=()):
   """Runs code in a process of its own, without some modules."""
-  return subprocess.run(
-    [sys.executable, "-c", _WITHOUT + code, json.dumps(hidden), *args],
-    capture_output=True,
-    check=False,
-    cwd=ROOT,
-    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    text=True,
-    timeout=120,
-  )
+  return run_python("-c", _WITHOUT + code, json.dumps(hidden), *args)
 
 
 def test_it_names_what_the_extra_and_the_module():

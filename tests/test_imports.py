@@ -43,13 +43,15 @@ MAY_IMPORT = {
   "stn.tasks": _USERS,
   "stn.metrics": (),
   "stn.fields": (),
-  "stn.weights": ("stn._extras",),
+  "stn.files": (),
+  "stn.weights": ("stn._extras", "stn.files"),
   "stn.results": ("stn._extras", "stn.fields"),
   "stn.training": (
     *_USERS,
     "stn._extras",
     "stn.data",
     "stn.fields",
+    "stn.files",
     "stn.metrics",
     "stn.models",
     "stn.results",
@@ -61,6 +63,7 @@ MAY_IMPORT = {
     "stn._checks",
     "stn._extras",
     "stn.fields",
+    "stn.files",
     "stn.results",
     "stn.tasks",
     "stn.training",
@@ -69,6 +72,7 @@ MAY_IMPORT = {
     "stn._checks",
     "stn._extras",
     "stn.data",
+    "stn.files",
     "stn.models",
     "stn.results",
     "stn.training",
@@ -234,6 +238,19 @@ def test_a_good_import_is_let_through(module, source):
   assert violations(source, module) == []
 
 
+def run_python(*args):
+  """Runs Python in a process of its own, in the root of the project."""
+  return subprocess.run(
+    [sys.executable, *args],
+    capture_output=True,
+    check=False,
+    cwd=ROOT,
+    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    text=True,
+    timeout=120,
+  )
+
+
 def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
   """In a process of its own: everything that `import stn` loads."""
   code = """if True:
@@ -243,15 +260,8 @@ def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
     import stn
     print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
   """
-  process = subprocess.run(
-    [sys.executable, "-W", "error", "-c", code],
-    capture_output=True,
-    check=True,
-    cwd=ROOT,
-    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    text=True,
-    timeout=120,
-  )
+  process = run_python("-W", "error", "-c", code)
+  process.check_returncode()
   before, after = json.loads(process.stdout)
   ours = {name for name in after if name.split(".")[0] == "stn"}
   assert {part_of(name) for name in ours} == {"stn", *_CORE}

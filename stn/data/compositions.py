@@ -14,11 +14,11 @@ import numpy as np
 
 from stn._checks import check_options, lookup
 from stn.data.drawn_digits import Numbers, Parts
-from stn.data.sources import Batch, Source, generator
+from stn.data.sources import Batch, Composed, Source, generator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pairs(Source):
+class Pairs(Composed):
   """Two images as the channels of one, labelled by the sum: MNIST addition.
 
   The paper's section 4.2 and appendix A.2. Each example of `source` gets a
@@ -28,9 +28,6 @@ class Pairs(Source):
     source: of the first image of each pair, (H, W, 1), and one label.
     others: of the second.
   """
-
-  source: Source
-  others: Source
 
   @property
   def num_classes(self) -> int:
@@ -47,19 +44,6 @@ class Pairs(Source):
       "digits": jax.ShapeDtypeStruct((2,), label.dtype),
     }
 
-  @property
-  def labels(self) -> np.ndarray:
-    """Of the first image: the sum is known when the pair is drawn."""
-    return self.source.labels
-
-  def __len__(self) -> int:
-    """As many pairs as first images."""
-    return len(self.source)
-
-  def take(self, indices: np.ndarray) -> "Pairs":
-    """The pairs of some first images."""
-    return dataclasses.replace(self, source=self.source.take(indices))
-
   def read(self, indices: np.ndarray, keys: np.ndarray) -> Batch:
     """Reads both images of each pair."""
     draws = np.array([generator(key).random() for key in keys])
@@ -75,7 +59,7 @@ class Pairs(Source):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clutter(Source):
+class Clutter(Composed):
   """Each example with random patches of other images: the field "clutter".
 
   Where they go is the matter of a distortion.
@@ -87,8 +71,6 @@ class Clutter(Source):
     size: height and width of a patch.
   """
 
-  source: Source
-  others: Source
   number: int = 16
   size: int = 6
 
@@ -114,19 +96,6 @@ class Clutter(Source):
     shape = (self.number, self.size, self.size, image.shape[-1])
     clutter = jax.ShapeDtypeStruct(shape, image.dtype)
     return {**self.source.spec, "clutter": clutter}
-
-  @property
-  def labels(self) -> np.ndarray:
-    """Those of the source."""
-    return self.source.labels
-
-  def __len__(self) -> int:
-    """That of the source."""
-    return len(self.source)
-
-  def take(self, indices: np.ndarray) -> "Clutter":
-    """Some examples of the source."""
-    return dataclasses.replace(self, source=self.source.take(indices))
 
   def read(self, indices: np.ndarray, keys: np.ndarray) -> Batch:
     """Reads examples and cuts the patches of each."""

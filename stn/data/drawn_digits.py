@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 from stn.data.photographs import background, load_photographs
-from stn.data.sources import Batch, Source, generator
+from stn.data.sources import Batch, Composed, generator
 
 
 def _cut_out(digit: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def draw(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OnPhotographs(Source):
+class OnPhotographs(Composed):
   """Digits on photographs; what is abstract says how many, and where.
 
   Attributes:
@@ -85,8 +85,6 @@ class OnPhotographs(Source):
     folder: of the photographs, see `load_photographs`.
   """
 
-  source: Source
-  others: Source
   size: Sequence[int] = (64, 64)
   height: Sequence[int] = (16, 28)
   folder: str = ""
@@ -137,19 +135,6 @@ class OnPhotographs(Source):
       "image": jax.ShapeDtypeStruct((*self.size, 3), np.uint8),
       "label": jax.ShapeDtypeStruct(self._label_shape, np.int32),
     }
-
-  @property
-  def labels(self) -> np.ndarray:
-    """Of the first digit: the others are known when they are drawn."""
-    return self.source.labels
-
-  def __len__(self) -> int:
-    """As many as first digits."""
-    return len(self.source)
-
-  def take(self, indices: np.ndarray) -> "OnPhotographs":
-    """The examples of some first digits."""
-    return dataclasses.replace(self, source=self.source.take(indices))
 
   def read(self, indices: np.ndarray, keys: np.ndarray) -> Batch:
     """Reads the digits of each example and draws them on a photograph."""

@@ -68,6 +68,32 @@ class Source(abc.ABC):
     """
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Composed(Source):
+  """A source whose examples are made of several: one, and others drawn for it.
+
+  Attributes:
+    source: of the first of each example, which it is counted by.
+    others: that the rest is drawn from; those of training.
+  """
+
+  source: Source
+  others: Source
+
+  @property
+  def labels(self) -> np.ndarray:
+    """Of the first: the others are known when they are drawn."""
+    return self.source.labels
+
+  def __len__(self) -> int:
+    """As many as firsts."""
+    return len(self.source)
+
+  def take(self, indices: np.ndarray) -> "Composed":
+    """The examples of some firsts."""
+    return dataclasses.replace(self, source=self.source.take(indices))
+
+
 def generator(key: np.ndarray) -> np.random.Generator:
   """The random numbers of one example.
 

@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from stn.fields import differences, short_names
+from stn.files import write_atomically
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.training import workdir as workdir_lib
 
@@ -108,9 +109,7 @@ class Item:
     self.path.mkdir(parents=True, exist_ok=True)
     whole = json.loads(workdir_lib.config_to_json(config))
     text = {**about, "overrides": self.setting, "config": whole}
-    workdir_lib.write_atomically(
-      self.path / "item.json", json.dumps(text, indent=2)
-    )
+    write_atomically(self.path / "item.json", json.dumps(text, indent=2))
 
   def read(self) -> dict[str, Any]:
     """What item.json holds."""
@@ -147,7 +146,7 @@ class Item:
   def fail(self, reason: str) -> None:
     """Notes why it failed."""
     text = json.dumps({"reason": reason, "time": time.time()}, indent=2)
-    workdir_lib.write_atomically(self.path / "failed.json", text)
+    write_atomically(self.path / "failed.json", text)
 
   def failed_since(self, start: float) -> bool:
     """Whether it failed after a time, seconds since the epoch."""
@@ -234,7 +233,7 @@ class Sweep:
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       text = json.dumps(self._description(), indent=2)
-      workdir_lib.write_atomically(file, text)
+      write_atomically(file, text)
       for item, config in zip(self.items, configs, strict=True):
         if not item.has("item.json"):
           item.write(config)

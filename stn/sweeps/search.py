@@ -28,11 +28,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from stn._checks import check_choice
+from stn.files import write_atomically
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.sweeps.folder import Item
 from stn.sweeps.supply import Supply
 from stn.tasks import make_task
-from stn.training import workdir as workdir_lib
 
 DISTRIBUTIONS = {
   "uniform": lambda low, high: FloatDistribution(low, high),
@@ -260,7 +260,7 @@ class Search(Supply):
       return False
     last = new[-1]
     text = json.dumps({"step": last["step"], "value": last[self._monitor]})
-    workdir_lib.write_atomically(item.path / "pruned.json", text)
+    write_atomically(item.path / "pruned.json", text)
     return True
 
   def best(self) -> optuna.trial.FrozenTrial | None:
@@ -283,7 +283,7 @@ class Search(Supply):
     )
     lines = textwrap.indent(config, "    ").strip()
     fields = "\n".join(f"    {f} = {x!r}" for f, x in item.setting.items())
-    workdir_lib.write_atomically(
+    write_atomically(
       path,
       f'"""The best of {len(self.study.trials)} trials, {item.name}.\n\n'
       f"{fields}\n\n"
@@ -304,7 +304,7 @@ class Search(Supply):
           target_quantile=_BEST_SHARE
         ),
       )
-      workdir_lib.write_atomically(
+      write_atomically(
         self._path / "importance.json", json.dumps(shares, indent=2)
       )
     return path, item.setting

@@ -187,7 +187,8 @@ class Experiment:
   @functools.cached_property
   def start(self) -> dict[str, np.ndarray]:
     """Parameters to start from, by name: see `stn.training.start`."""
-    return read_start(self.config.init_from, *self.variables_shape())
+    config = self.config.init_from
+    return read_start(config, *self.variables_shape()) if config.file else {}
 
   def init_state(self) -> TrainState:
     """The state at step 0."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
+from stn.files import write_atomically
 from stn.training.console import Console
-from stn.training.workdir import write_atomically
 
 
 def describe(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from stn import results, visualise
-from stn.training import workdir as workdir_lib
+from stn.files import write_atomically
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
 from stn.training.meter import NonFiniteError
@@ -178,6 +178,4 @@ def finish(workdir: pathlib.Path, result: Mapping[str, Any]) -> None:
   pictures = sorted((workdir / "pictures").glob("step_*.png"))
   if pictures:
     visualise.write_gif(pictures, workdir / "pictures.gif")
-  workdir_lib.write_atomically(
-    workdir / "result.json", json.dumps(result, indent=2)
-  )
+  write_atomically(workdir / "result.json", json.dumps(result, indent=2))

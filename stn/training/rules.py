@@ -41,11 +41,18 @@ def _is_finite(value: Any) -> bool:
   return _is_number(value) and math.isfinite(value)
 
 
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+  """What is in a nested sequence, by its place, such as name[0][1]."""
+  if isinstance(value, (tuple, list)):
+    for i, item in enumerate(value):
+      yield from _leaves(f"{name}[{i}]", item)
+  else:
+    yield name, value
+
+
 def _all_finite(value: Any) -> bool:
   """Whether a nested sequence holds finite numbers only."""
-  if isinstance(value, (tuple, list)):
-    return all(map(_all_finite, value))
-  return _is_finite(value)
+  return all(_is_finite(leaf) for _, leaf in _leaves("", value))
 
 
 def at_least(low: int) -> Condition:
@@ -218,15 +225,6 @@ def check_field(name: str, value: Any, rule: Rule) -> None:
       check_field(f"{name}[{i}]", item, Rule(rule.items))
 
 
-def _numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-  """The numbers of a field, those of a tuple by their place."""
-  if isinstance(value, (tuple, list)):
-    for i, item in enumerate(value):
-      yield from _numbers(f"{name}[{i}]", item)
-  elif _is_number(value):
-    yield name, value
-
-
 def check_fields(config: Any) -> None:
   """Checks every field of a config that can be checked without the data.
 
@@ -260,8 +258,9 @@ def check_fields(config: Any) -> None:
       )
     check_field(name, fields[name], rule)
   for name, value in fields.items():  # options, too
-    for part, number in _numbers(name, value):
-      check_field(part, number, NUMBER)
+    for part, leaf in _leaves(name, value):
+      if _is_number(leaf):
+        check_field(part, leaf, NUMBER)
   if not fields["num_steps"] and not fields["num_epochs"]:
     raise ValueError(
       "`num_steps` or `num_epochs` must be more than 0; got 0 for both."

@@ -85,28 +85,31 @@ def read_start(
   """Reads the parameters to start from.
 
   Args:
-    config: `file`, a safetensors file, or "" for none; `prefix` of the tensors
-      in it to take, a path such as "trunks_0"; `into`, the parts of the network
-      that each get all of them, () is the network itself; `skip`, paths below
-      `prefix`, and below each of `into`, that stay as initialised.
+    config: `file`, a safetensors file; `prefix` of the tensors in it to take, a
+      path such as "trunks_0"; `into`, the parts of the network that each get
+      all of them, () is the network itself; `skip`, paths below `prefix`, and
+      below each of `into`, that stay as initialised.
     params: the network's parameters, or their shapes.
     model_state: what else it keeps, alike.
 
   Returns:
-    Name -> tensor, for `replace`; {} without a file.
+    Name -> tensor, for `replace`.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is not a safetensors file, safetensors is not installed,
-      a part is not there, or its tensors do not fit: names them.
+    MissingExtraError: if safetensors is not installed.
+    ValueError: if it is not a safetensors file, a part is not there, or its
+      tensors do not fit: names them.
 
   Example:
+    >>> import tempfile
     >>> from configs import common
-    >>> read_start(common.get_base().init_from, {}, {})
-    {}
+    >>> config = common.get_base().init_from
+    >>> config.file = f"{tempfile.mkdtemp()}/a.safetensors"
+    >>> weights.write(config.file, {"params/bias": np.ones(1)})
+    >>> read_start(config, {"bias": np.zeros(1)}, {})
+    {'params/bias': array([1.])}
   """
-  if not config.file:
-    return {}
   tensors, _ = weights.read("init_from.file", config.file)
   skip = tuple(config.skip)
   there = _select(tensors, config.prefix, skip)

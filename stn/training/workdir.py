@@ -17,6 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 from stn.fields import differences
+from stn.files import write_atomically
 
 PACKAGES = (
   "stn-jax",
@@ -117,33 +118,6 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
       + "\n".join(lines)
       + "\nContinue it with its own config, or choose another workdir."
     )
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all.
-
-  Args:
-    path: of the file.
-    text: its content.
-
-  Raises:
-    OSError: if it cannot be written; the old file, if any, is as before.
-
-  Example:
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.json"
-    >>> write_atomically(path, "{}")
-    >>> path.read_text()
-    '{}'
-  """
-  descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-  try:
-    with os.fdopen(descriptor, "w") as file:
-      file.write(text)
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-  except BaseException:
-    os.unlink(name)
-    raise
 
 
 def git_commit() -> str | None:

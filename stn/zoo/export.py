@@ -12,6 +12,7 @@ from jax import export as jax_export
 
 from stn._checks import lookup
 from stn._extras import needs
+from stn.files import replacing
 from stn.results.rows import GROUP
 from stn.zoo.pretrained import Pretrained
 
@@ -142,11 +143,7 @@ def export_run(
   files = []
   for suffix, write in writers.items():
     path = out / f"{name or pathlib.Path(workdir).name}.{suffix}"
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
       write(network, partial)
-      partial.replace(path)
-    finally:
-      partial.unlink(missing_ok=True)
     files.append(path)
   return files
