@@ -45,7 +45,7 @@ MAY_IMPORT = {
   "stn.fields": (),
   "stn.files": (),
   "stn.weights": ("stn._extras", "stn.files"),
-  "stn.results": ("stn._extras", "stn.fields"),
+  "stn.results": ("stn._extras", "stn.fields", "stn.files"),
   "stn.training": (
     *_USERS,
     "stn._extras",

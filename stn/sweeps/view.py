@@ -12,6 +12,8 @@ import rich.console
 import rich.live
 import rich.table
 
+from stn.files import read_json
+from stn.results.run_files import read_result
 from stn.sweeps.folder import Item
 
 _PERIOD = 1.0  # seconds between two looks
@@ -119,14 +121,13 @@ class View:
     self._status[item.name] = status
     if before == status:
       return
-    if status == "done":
-      result = json.loads((item.path / "result.json").read_text())
+    if status == "done" and (result := read_result(item.path)):
       self.say(
         f"done     {item.name}  {result['metric']} {result['value']:.4g} "
         f"{result['unit']}".rstrip()
       )
     elif status in ("failed", "pruned"):
-      about = json.loads((item.path / f"{status}.json").read_text())
+      about = read_json(item.path / f"{status}.json")
       reason = about.get("reason") or f"after step {about.get('step')}"
       self.say(f"{status:<8} {item.name}\n  " + reason.replace("\n", "\n  "))
     elif status == "running" and not self._live:

@@ -1,7 +1,6 @@
 """Runs that train in one program, each with the workdir that it has alone."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 
 from stn.fields import different_fields
+from stn.results.run_files import read_result
 from stn.training import hyper
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
@@ -80,8 +80,9 @@ def train_population(
   outcomes: dict[int, Outcome] = {}
   for i, path in enumerate(paths):
     workdir_lib.check_config(configs[i], path)
-    if (path / "result.json").exists():
-      outcomes[i] = json.loads((path / "result.json").read_text())
+    result = read_result(path)
+    if result is not None:
+      outcomes[i] = result
   left = [i for i in range(len(paths)) if i not in outcomes]
   if len(left) == 1:
     outcomes[left[0]] = _alone(configs[left[0]], paths[left[0]])

@@ -9,6 +9,7 @@ import numpy as np
 import tensorboardX
 
 from stn.files import write_atomically
+from stn.results.run_files import read_metrics
 from stn.training.console import Console
 
 
@@ -39,18 +40,6 @@ def describe(
     low, high = metrics[f"{name}_ci95"]
     text += f" ({show(low)} to {show(high)})"
   return text
-
-
-def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The whole lines of a JSON lines file: a killed run may have cut the last.
-
-  Returns:
-    One dict a line; none if there is no file.
-  """
-  if not path.exists():
-    return []
-  whole = path.read_text().rpartition("\n")[0]
-  return [json.loads(line) for line in whole.splitlines()]
 
 
 class Progress:
@@ -90,7 +79,7 @@ class Progress:
     self.seconds = 0.0
     if quiet:
       return
-    kept = [line for line in _read_lines(self._path) if line["step"] <= step]
+    kept = [line for line in read_metrics(workdir) if line["step"] <= step]
     write_atomically(
       self._path, "".join(json.dumps(line) + "\n" for line in kept)
     )

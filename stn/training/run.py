@@ -10,6 +10,7 @@ import jax
 
 from stn import visualise
 from stn.results.invariance import draw_invariance
+from stn.results.run_files import read_result
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
@@ -58,9 +59,9 @@ def train_and_evaluate(
   """
   workdir_lib.check_config(config, workdir)
   workdir = pathlib.Path(workdir)
-  finished = workdir / "result.json"
-  if finished.exists():
-    return json.loads(finished.read_text())
+  result = read_result(workdir)
+  if result is not None:
+    return result
   experiment = Experiment.build(config)
   experiment.read_inputs()  # what is missing shows before anything is written
   first_process = jax.process_index() == 0

@@ -17,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 from stn.fields import differences
-from stn.files import write_atomically
+from stn.files import read_json, write_atomically
 
 PACKAGES = (
   "stn-jax",
@@ -86,7 +86,7 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise FileNotFoundError(
       f"`workdir` must hold a run; there is no config.json in {workdir!s}."
     )
-  config = ConfigDict(json.loads(path.read_text())).lock()
+  config = ConfigDict(read_json(path)).lock()
   check_version(config, str(path))
   return config
 
@@ -108,7 +108,7 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
     return
   load_config(workdir)
   lines = differences(
-    json.loads(path.read_text()),
+    read_json(path),
     json.loads(config_to_json(config)),
     ignored=MAY_DIFFER,
   )
