@@ -22,6 +22,7 @@ from stn.results.run_files import read_metrics
 from stn.results.sweep import SWEEP_FIELDS, VERSION
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.training import workdir as workdir_lib
+from stn.training.lock import is_in_use
 
 _LONGEST = 120  # letters of a folder's name
 
@@ -127,11 +128,7 @@ class Item:
   @property
   def is_running(self) -> bool:
     """Whether a process, of any machine, trains it."""
-    try:
-      with workdir_lib.locked(self.path):
-        return False
-    except workdir_lib.InUseError:
-      return True
+    return is_in_use(self.path)
 
   def status(self) -> str:
     """One of "done", "pruned", "running", "failed" and "waiting"."""

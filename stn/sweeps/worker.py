@@ -16,7 +16,7 @@ from absl import logging as absl_logging
 
 from stn import training
 from stn.sweeps.folder import Item
-from stn.training import workdir as workdir_lib
+from stn.training.lock import InUseError, locked
 
 FAILED = 1
 IN_USE = os.EX_TEMPFAIL
@@ -39,13 +39,13 @@ def train_items(items: Sequence[Item]) -> int:
   try:
     with contextlib.ExitStack() as stack:
       for item in items:
-        stack.enter_context(workdir_lib.locked(item.path))
+        stack.enter_context(locked(item.path))
         (item.path / "failed.json").unlink(missing_ok=True)
       if len(items) == 1:
         results = [training.train_and_evaluate(configs[0], paths[0])]
       else:
         results = training.train_population(configs, paths)
-  except workdir_lib.InUseError:
+  except InUseError:
     return IN_USE
   except (
     ValueError,

@@ -14,6 +14,7 @@ from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.console import Console
 from stn.training.experiment import Experiment
+from stn.training.lock import locked
 from stn.training.loop import train
 from stn.training.meter import NonFiniteError
 from stn.training.population import Population
@@ -188,7 +189,7 @@ def _train(
   outcomes: dict[int, Outcome] = {}
   with contextlib.ExitStack() as stack, caught_signals() as signals:
     for workdir in workdirs:
-      stack.enter_context(workdir_lib.locked(workdir))
+      stack.enter_context(locked(workdir))
     stores = [
       stack.enter_context(
         CheckpointStore(workdir / "checkpoints", config.keep_checkpoints)

@@ -15,6 +15,7 @@ from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
 from stn.training.invariance import draw_poses, measure_invariance
+from stn.training.lock import locked
 from stn.training.loop import train
 from stn.training.pictures import draw_examples
 from stn.training.progress import Progress, describe
@@ -67,7 +68,7 @@ def train_and_evaluate(
   first_process = jax.process_index() == 0
   if first_process:
     workdir_lib.claim(config, workdir)
-    lock = workdir_lib.locked(workdir)
+    lock = locked(workdir)
   else:
     lock = contextlib.nullcontext()
   with (

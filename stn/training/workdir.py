@@ -1,6 +1,5 @@
 """The folder of one run: its config, and the refusal to mix two runs."""
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -9,10 +8,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import filelock
 import jax
 from ml_collections import ConfigDict
 
@@ -101,8 +99,11 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
     workdir: its folder; may not exist yet.
 
   Raises:
-    ValueError: naming each field that differs.
+    ValueError: naming each field that differs; or if `workdir` is empty, as of
+      a variable of the shell that is not set.
   """
+  if not str(workdir).strip():
+    raise ValueError(f"`workdir` must name a folder; got {str(workdir)!r}.")
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
@@ -162,41 +163,6 @@ def environment() -> dict[str, Any]:
   }
 
 
-class InUseError(OSError):
-  """Another process trains in the folder."""
-
-
-@contextlib.contextmanager
-def locked(workdir: str | pathlib.Path) -> Iterator[None]:
-  """Keeps a folder's run to this process, in which it may nest.
-
-  The lock is the kernel's (flock, by filelock): it is free as soon as its
-  process has ended, in any way, and holds between machines that share the
-  folder where their file system has locks, as NFS does.
-
-  Args:
-    workdir: of the run; must exist.
-
-  Raises:
-    InUseError: if another process has the lock.
-
-  Example:
-    >>> with locked(tempfile.mkdtemp()):
-    ...   pass
-  """
-  lock = filelock.FileLock(pathlib.Path(workdir) / ".lock", is_singleton=True)
-  try:
-    lock.acquire(blocking=False)
-  except filelock.Timeout:
-    raise InUseError(
-      f"`workdir` {workdir!s} is in use: another process trains there."
-    ) from None
-  try:
-    yield
-  finally:
-    lock.release()
-
-
 def claim(
   config: Any,
   workdir: str | pathlib.Path,
@@ -214,6 +180,7 @@ def claim(
 
   Raises:
     PermissionError: if it cannot be written to.
+    ValueError: if another process has made it meanwhile, for another config.
   """
   path = pathlib.Path(workdir)
   try:
@@ -223,9 +190,10 @@ def claim(
       write_atomically(path / "environment.json", json.dumps(ran, indent=2))
       write_atomically(path / "config.json", config_to_json(config))
     else:
+      check_config(config, path)
       with tempfile.TemporaryFile(dir=path):
         pass
-  except (PermissionError, NotADirectoryError, FileExistsError) as error:
+  except OSError as error:
     raise PermissionError(
       f"`workdir` must be a folder that can be written to; {workdir!s}: "
       f"{error.strerror}."

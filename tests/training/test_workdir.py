@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
+from stn.training import lock
 from stn.training import workdir as workdir_lib
 
 
@@ -87,8 +89,8 @@ def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
   tmp_path,
 ):
   code = (
-    "import sys\nfrom stn.training import workdir\n"
-    "with workdir.locked(sys.argv[1]):\n  print('locked', flush=True)\n"
+    "import sys\nfrom stn.training.lock import locked\n"
+    "with locked(sys.argv[1]):\n  print('locked', flush=True)\n"
     "  sys.stdin.read()"
   )
   other = subprocess.Popen(
@@ -99,10 +101,14 @@ def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
   with other:
     assert other.stdout.readline() == b"locked\n"
     with (
-      pytest.raises(workdir_lib.InUseError, match="another process trains"),
-      workdir_lib.locked(tmp_path),
+      pytest.raises(
+        lock.InUseError,
+        match=f"process {other.pid} on {socket.gethostname()} trains there",
+      ),
+      lock.locked(tmp_path),
     ):
       pass
+    assert lock.is_in_use(tmp_path)
     other.kill()
-  with workdir_lib.locked(tmp_path), workdir_lib.locked(tmp_path):
-    pass
+  with lock.locked(tmp_path), lock.locked(tmp_path):
+    assert not lock.is_in_use(tmp_path)  # by another process
