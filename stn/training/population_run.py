@@ -14,6 +14,7 @@ from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.console import Console
 from stn.training.experiment import Experiment
+from stn.training.failures import explained
 from stn.training.lock import locked
 from stn.training.loop import train
 from stn.training.meter import NonFiniteError
@@ -187,7 +188,13 @@ def _train(
     workdir_lib.claim(config, workdir, environment)
   like = experiment.state_shape()
   outcomes: dict[int, Outcome] = {}
-  with contextlib.ExitStack() as stack, caught_signals() as signals:
+  with (
+    explained(
+      ", ".join(map(str, workdirs)), lambda: "each run has its checkpoints"
+    ),
+    contextlib.ExitStack() as stack,
+    caught_signals() as signals,
+  ):
     for workdir in workdirs:
       stack.enter_context(locked(workdir))
     stores = [
