@@ -62,6 +62,7 @@ MAY_IMPORT = {
   "stn.sweeps": (
     "stn._checks",
     "stn._extras",
+    "stn.command_line",
     "stn.fields",
     "stn.files",
     "stn.results",

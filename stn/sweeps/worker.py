@@ -6,15 +6,12 @@ Several items train in one program, see `stn.training.train_population`.
 """
 
 import contextlib
-import logging
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from absl import logging as absl_logging
-
-from stn import training
+from stn import command_line, training
 from stn.sweeps.folder import Item
 from stn.training.lock import InUseError, locked
 
@@ -66,8 +63,7 @@ def train_items(items: Sequence[Item]) -> int:
 
 def main(argv: Sequence[str]) -> int:
   """The command line, see the head of this module."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
-  logging.getLogger("stn").setLevel(logging.WARNING)
+  command_line.quieten()
   try:
     return train_items([Item(pathlib.Path(path), {}) for path in argv])
   except training.Interrupted as stop:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorboardX
 
 from stn.files import write_atomically
 from stn.results.run_files import read_metrics
+from stn.training.board import Board
 from stn.training.console import Console
 
 
@@ -85,9 +85,7 @@ class Progress:
     )
     self.seconds = kept[-1]["seconds"] if kept else 0.0
     self._file = self._path.open("a", buffering=1)
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=step + 1 if step else None
-    )
+    self._board = Board(workdir / "tensorboard", step)
     self._console = Console(num_steps, step) if shown else None
 
   def __enter__(self) -> "Progress":
@@ -95,13 +93,17 @@ class Progress:
     return self
 
   def __exit__(self, *error: object) -> None:
-    """Closes files and bar."""
+    """Closes files and bar; an error on its way is not hidden by another."""
     if self.quiet:
       return
     if self._console:
       self._console.close()
-    self._board.close()
-    self._file.close()
+    for file in (self._board, self._file):
+      try:
+        file.close()
+      except OSError:
+        if error[0] is None:
+          raise
 
   def say(self, text: str) -> None:
     """Prints a line, above the bar if there is one."""
@@ -141,7 +143,7 @@ class Progress:
   def picture(self, step: int, picture: np.ndarray) -> None:
     """Reports a picture, uint8 (H, W, 3)."""
     if not self.quiet:
-      self._board.add_image("examples", picture, step, dataformats="HWC")
+      self._board.add_image("examples", picture, step)
 
   def _write(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
     line = {
@@ -154,3 +156,4 @@ class Progress:
     for name, value in metrics.items():
       if isinstance(value, (int, float)):
         self._board.add_scalar(f"{kind}/{name}", value, step)
+    self._board.flush()
