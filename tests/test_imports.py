@@ -44,6 +44,7 @@ MAY_IMPORT = {
   "stn.metrics": (),
   "stn.fields": (),
   "stn.files": (),
+  "stn.trust": ("stn._checks", "stn.fields"),
   "stn.weights": ("stn._extras", "stn.files"),
   "stn.results": ("stn._extras", "stn.fields", "stn.files"),
   "stn.training": (
@@ -56,6 +57,7 @@ MAY_IMPORT = {
     "stn.models",
     "stn.results",
     "stn.tasks",
+    "stn.trust",
     "stn.visualise",
     "stn.weights",
   ),
@@ -77,6 +79,7 @@ MAY_IMPORT = {
     "stn.models",
     "stn.results",
     "stn.training",
+    "stn.trust",
     "stn.weights",
   ),
   "stn.command_line": (),

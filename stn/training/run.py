@@ -207,7 +207,8 @@ def evaluate_run(
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the split is unknown, or the checkpoint is of another model.
+    ValueError: if the split is unknown, the checkpoint is of another model, or
+      the config names code that is not trusted, see `stn.trust`.
     CheckpointError: if there is no such checkpoint, or it cannot be read.
 
   Example:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from stn.fields import differences
 from stn.files import read_json, write_atomically
+from stn.trust import check_trusted
 
 PACKAGES = (
   "stn-jax",
@@ -77,7 +78,8 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the run is of another version of stn.
+    ValueError: if the run is of another version of stn, its config.json is
+      damaged, or names code that is not trusted, see `stn.trust`.
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
@@ -86,6 +88,7 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     )
   config = ConfigDict(read_json(path)).lock()
   check_version(config, str(path))
+  check_trusted(config, path)
   return config
 
 
@@ -107,7 +110,7 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-  load_config(workdir)
+  check_version(read_json(path), str(path))
   lines = differences(
     read_json(path),
     json.loads(config_to_json(config)),
