@@ -155,5 +155,5 @@ class Progress:
     self._file.write(json.dumps({**line, **metrics}) + "\n")
     for name, value in metrics.items():
       if isinstance(value, (int, float)):
-        self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.add_scalar(f"{kind}/{name}", float(value), step)
     self._board.flush()
