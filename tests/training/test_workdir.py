@@ -1,5 +1,6 @@
 """One run, one folder."""
 
+import errno
 import json
 import os
 import socket
@@ -73,16 +74,34 @@ def test_a_folder_without_write_permission_is_refused(config, tmp_path):
     workdir_lib.claim(config, tmp_path)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
 def test_a_folder_that_cannot_be_written_to_is_refused(
-  config, tmp_path, monkeypatch
+  number, config, tmp_path, monkeypatch
 ):
+  why = os.strerror(number)
+
   def refuse(*args, **kwargs):
-    raise PermissionError(13, "Permission denied")
+    raise OSError(number, why)
 
   monkeypatch.setattr(tempfile, "mkstemp", refuse)
-  with pytest.raises(PermissionError, match="`workdir` .*Permission denied"):
+  with pytest.raises(PermissionError, match=f"`workdir` .*: {why}"):
     workdir_lib.claim(config, tmp_path)
   assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_name_is_refused(config):
+  with pytest.raises(ValueError, match="`workdir` must name a folder; got ''"):
+    workdir_lib.check_config(config, "")
+
+
+def test_a_folder_that_another_config_claimed_first_is_refused(
+  config, tmp_path
+):
+  workdir_lib.claim(config, tmp_path)
+  with config.unlocked():
+    config.seed = 3
+  with pytest.raises(ValueError, match="seed: there 0, here 3"):
+    workdir_lib.claim(config, tmp_path)
 
 
 def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
