@@ -17,7 +17,9 @@ with needs("train", "Training", script=True):
   from stn.training import (
     CheckpointError,
     Interrupted,
+    LostProcessError,
     NonFiniteError,
+    joined,
     train_and_evaluate,
   )
 
@@ -31,20 +33,26 @@ COORDINATOR = flags.DEFINE_string(
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
+# Whose message says it all.
+ERRORS = (
+  ValueError,
+  OSError,
+  CheckpointError,
+  LostProcessError,
+  NonFiniteError,
+)
 
 
 def main():
   """Runs the experiment and prints where it is."""
-  if COORDINATOR.value or NUM_PROCESSES.value:
-    jax.distributed.initialize(
-      COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
-    )
+  processes = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   try:
-    result = train_and_evaluate(CONFIG.value, WORKDIR.value)
+    with joined(*processes, expected=ERRORS):
+      result = train_and_evaluate(CONFIG.value, WORKDIR.value)
   except Interrupted as stop:
     print(stop, file=sys.stderr)
     return 128 + stop.signum
-  except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
+  except ERRORS as error:
     return f"Error: {error}"
   if jax.process_index() == 0:
     low, high = result["interval"]

@@ -45,6 +45,39 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     sys.exit(f"Error: --config has no such field. {hint}")
 
 
+def quieten() -> None:
+  """Silences libraries that report at length what is also raised.
+
+  orbax logs each error of a checkpoint with its traceback; arrays that it still
+  writes then report to an event loop that has ended.
+
+  Example:
+    >>> quieten()
+  """
+  absl_logging.set_verbosity(absl_logging.FATAL)
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  logging.getLogger("stn").setLevel(logging.WARNING)
+  sys.unraisablehook = _report_unraisable
+
+
+def _report_unraisable(unraisable: Any) -> None:
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)
+
+
+def _open_standard_files() -> None:
+  """Opens those of standard input, output and error that are closed: `>&-`.
+
+  Else files of the run would get their numbers, and what libraries print would
+  be written there.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # takes the smallest free number
+
+
 def run(
   main: Callable[[], Any],
   parse: Callable[[Sequence[str]], list[str]] = parse_flags,
@@ -60,11 +93,11 @@ def run(
   """
 
   def start(argv):
-    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
-    logging.getLogger("stn").setLevel(logging.WARNING)
+    quieten()
     if len(argv) > 1:
       raise app.UsageError(f"unexpected arguments {argv[1:]}")
     sys.exit(main())
 
+  _open_standard_files()
   sys.path.append(os.getcwd())
   app.run(start, flags_parser=parse)

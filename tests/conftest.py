@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 
 # Read when jax starts its backend, so they are set before anything imports it.
 # Four virtual devices for the sharded tests; NPROC gives XLA enough threads
@@ -115,3 +116,19 @@ def x64():
   """Float64, for gradients checked against finite differences."""
   with jax.enable_x64(True):
     yield
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 2 MB; needs the right to mount one."""
+  disk = tmp_path / "disk"
+  disk.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+  try:
+    done = subprocess.run(mount, capture_output=True, text=True)
+  except OSError as error:
+    pytest.skip(f"cannot mount a small file system: {error}")
+  if done.returncode:
+    pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+  yield disk
+  subprocess.run(["umount", "-l", str(disk)], check=True)

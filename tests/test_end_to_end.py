@@ -1,58 +1,17 @@
 """What a user does at the shell: train, stop, continue, evaluate."""
 
 import json
-import os
 import pathlib
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
+from commands import SMALL, run, start, start_two
 
 ROOT = pathlib.Path(__file__).parent.parent
-
-# An ST-FCN on the embedded digits that steps in about a millisecond.
-SMALL = (
-  "--config=configs/quickstart.py:model=st_fcn",
-  "--config.model.features=(8,)",
-  "--config.data.batch_size=8",
-  "--config.num_pictures=0",
-)
-
-
-def _start(script, *args, devices=1, cwd=ROOT, **kwargs):
-  """Starts a script as a user would, by default in the repository's root."""
-  env = os.environ | {
-    "JAX_PLATFORMS": "cpu",
-    "NPROC": "16",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-  }
-  env.pop("TFDS_DATA_DIR", None)
-  if folder := jax.config.jax_compilation_cache_dir:  # as pytest's own
-    env["JAX_COMPILATION_CACHE_DIR"] = folder
-    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  return subprocess.Popen(
-    [sys.executable, ROOT / script, *args],
-    cwd=cwd,
-    env=env,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    **kwargs,
-  )
-
-
-def _run(script, *args, code=0, **kwargs):
-  """Runs a script to its end; returns what it printed."""
-  process = _start(script, *args, **kwargs)
-  out, err = process.communicate(timeout=240)
-  assert process.returncode == code, f"{out}\n{err}"
-  return out, err
 
 
 def _lines(workdir):
@@ -72,25 +31,25 @@ def _final_params(workdir, step):
 
 
 def test_train_then_evaluate_by_command(tmp_path):
-  workdir = tmp_path / "run"
+  workdir = tmp_path / "a rún of 数字"  # it may have any name
   args = (*SMALL, "--config.num_steps=30", f"--workdir={workdir}")
-  out, _ = _run("train.py", *args)
+  out, _ = run("train.py", *args, env={"HOME": None, "TERM": "dumb"})
   assert "st_fcn: test error" in out
   result = json.loads((workdir / "result.json").read_text())
   assert result["model"] == "st_fcn"
   assert result["commit"]
 
-  again, _ = _run("train.py", *args)  # finished: says the same at once
+  again, _ = run("train.py", *args)  # finished: says the same at once
   assert again.splitlines()[-1] == out.splitlines()[-1]
 
-  out, _ = _run("eval.py", f"--workdir={workdir}", "--split=test")
+  out, _ = run("eval.py", f"--workdir={workdir}", "--split=test")
   metrics = json.loads(out)
   assert 100 * metrics["error"] == pytest.approx(result["error"])
   assert len(metrics["error_ci95"]) == 2
   assert len(metrics["error_by_class"]) == 10
   assert set(metrics["theta"]["transformer"]) == {"mean", "std", "min", "max"}
 
-  _, err = _run("eval.py", f"--workdir={workdir}", "--step=7", code=1)
+  _, err = run("eval.py", f"--workdir={workdir}", "--step=7", code=1)
   assert "No checkpoint of step 7" in err
   assert "Traceback" not in err
 
@@ -177,7 +136,7 @@ def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
   (tmp_path / "mine.py").write_text(MINE)
   (tmp_path / "bars.py").write_text(CONFIG)
   args = ("--config=bars.py", "--workdir=run")
-  out, _ = _run("train.py", *args, cwd=tmp_path)
+  out, _ = run("train.py", *args, cwd=tmp_path)
   assert "mine:Net: test distance" in out
   result = json.loads((tmp_path / "run" / "result.json").read_text())
   assert (result["task"], result["metric"]) == ("mine:where_is_it", "distance")
@@ -187,7 +146,7 @@ def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
   assert distances[-1] < 0.8 * distances[0]  # it learns
   assert (tmp_path / "run" / "pictures.gif").exists()
 
-  out, _ = _run("eval.py", "--workdir=run", "--split=train", cwd=tmp_path)
+  out, _ = run("eval.py", "--workdir=run", "--split=train", cwd=tmp_path)
   metrics = json.loads(out)
   assert set(metrics["theta"]) == {"first", "second"}
   assert metrics["samples"] == 64
@@ -207,7 +166,7 @@ def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
 )
 def test_a_wrong_command_line_says_what_is_right(tmp_path, args, message):
   workdir = tmp_path / "run"
-  _, err = _run("train.py", *SMALL, *args, f"--workdir={workdir}", code=1)
+  _, err = run("train.py", *SMALL, *args, f"--workdir={workdir}", code=1)
   assert message in err
   assert not workdir.exists()
 
@@ -220,7 +179,7 @@ def test_sigterm_saves_and_the_same_command_continues(tmp_path):
     "--config.log_every=20",
     f"--workdir={tmp_path}",
   )
-  process = _start("train.py", *args)
+  process = start("train.py", *args)
   metrics = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 120
   while not (metrics.exists() and '"train"' in metrics.read_text()):
@@ -231,7 +190,7 @@ def test_sigterm_saves_and_the_same_command_continues(tmp_path):
   _, err = process.communicate(timeout=60)
   assert process.returncode == 128 + signal.SIGTERM
   assert "The same command continues." in err
-  out, _ = _run("train.py", *args)
+  out, _ = run("train.py", *args)
   assert "Continuing" in out
 
 
@@ -246,12 +205,12 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
     "--config.checkpoint_every=20",
   )
   alone, killed = tmp_path / "alone", tmp_path / "killed"
-  _run("train.py", *args, f"--workdir={alone}")
+  run("train.py", *args, f"--workdir={alone}")
 
   rng = random.Random(0)
   metrics = killed / "metrics.jsonl"
   for kill in range(10):
-    process = _start("train.py", *args, f"--workdir={killed}")
+    process = start("train.py", *args, f"--workdir={killed}")
     if kill % 3 == 0:  # while it imports, reads, compiles or restores
       time.sleep(rng.uniform(0.1, 6))
     else:  # while it trains, evaluates or saves
@@ -266,7 +225,7 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
     assert process.poll() is None, "the run ended before it was killed"
     process.kill()
     process.communicate()
-  _run("train.py", *args, f"--workdir={killed}")
+  run("train.py", *args, f"--workdir={killed}")
 
   expected, params = _final_params(alone, 4000), _final_params(killed, 4000)
   assert params.keys() == expected.keys()
@@ -279,31 +238,13 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
   assert steps[0] == steps[1]
 
 
-def _start_two(workdir, *args):
-  """Starts a run of two processes with one device each."""
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{free.getsockname()[1]}"
-  return [
-    _start(
-      "train.py",
-      *args,
-      f"--workdir={workdir}",
-      f"--coordinator={address}",
-      "--num_processes=2",
-      f"--process_id={i}",
-    )
-    for i in range(2)
-  ]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_train_as_one(tmp_path):
   args = (*SMALL, "--config.num_steps=20", "--config.log_every=1")
   one, two = tmp_path / "one", tmp_path / "two"
-  _run("train.py", *args, f"--workdir={one}", devices=2)
-  processes = _start_two(two, *args)
+  run("train.py", *args, f"--workdir={one}", devices=2)
+  processes = start_two(two, *args)
   ends = [process.communicate(timeout=200) for process in processes]
   assert [p.returncode for p in processes] == [0, 0], ends
   assert "test error" in ends[0][0]
@@ -316,7 +257,7 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.mark.timeout(300)
 def test_sigterm_to_one_of_two_processes_stops_both_after_one_step(tmp_path):
   args = (*SMALL, "--config.num_steps=100000", "--config.log_every=20")
-  processes = _start_two(tmp_path, *args)
+  processes = start_two(tmp_path, *args)
   metrics = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 200
   while not (metrics.exists() and '"train"' in metrics.read_text()):

@@ -10,9 +10,11 @@ from typing import Any
 
 from stn._extras import needs
 from stn.fields import flatten
+from stn.files import read_json
 from stn.results.curves import curves, run_curves
 from stn.results.page import CSS, SCRIPT
-from stn.results.sweep import Run, SweepRuns, read_lines
+from stn.results.run_files import read_metrics, read_result
+from stn.results.sweep import Run, SweepRuns
 from stn.results.sweep_table import progress, summarise_sweep, table
 from stn.results.swept import importance, swept
 
@@ -98,7 +100,7 @@ def _environment(run: Run) -> str:
   file = run.path / "environment.json"
   if not file.is_file():
     return ""
-  about = flatten(json.loads(file.read_text()))
+  about = flatten(read_json(file, ["command"]))
   about["command"] = " ".join(about["command"])
   return _section("Environment", _fields(about), closed=True)
 
@@ -166,10 +168,7 @@ def write_sweep(sweep: SweepRuns, out: pathlib.Path) -> list[pathlib.Path]:
   order = [name for row in rows for name in row["items"]]
   runs = sorted(sweep.runs, key=lambda run: order.index(run.name))
   started = [run for run in runs if (run.path / "config.json").is_file()]
-  configs = [
-    flatten(json.loads((run.path / "config.json").read_text()))
-    for run in started
-  ]
+  configs = [flatten(read_json(run.path / "config.json")) for run in started]
   common = {
     name: value
     for name, value in configs[0].items()
@@ -241,12 +240,10 @@ def write_run(path: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     raise FileNotFoundError(
       f"`path` must be a run; there is no config.json in {path}."
     )
-  lines = read_lines(path / "metrics.jsonl")
+  lines = read_metrics(path)
   if not lines:
     raise ValueError(f"The run {path} has not measured anything yet.")
-  row = None
-  if (path / "result.json").is_file():
-    row = json.loads((path / "result.json").read_text())
+  row = read_result(path)
   run = Run(path, {}, "done" if row else "unfinished", row, lines)
   metric = row["metric"] if row else "loss"
   unit = row["unit"] if row else ""
@@ -262,7 +259,7 @@ def write_run(path: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     names = ("experiment", "dataset", "distortion", "model", "params", "seed")
     cells = [str(row[name]) for name in (*names, "step", "seconds", "date")]
     results = _table([*names, "step", "seconds", "date"], [cells])
-  config = flatten(json.loads((path / "config.json").read_text()))
+  config = flatten(read_json(path / "config.json"))
   page = _page(
     f"Run {path.name}",
     lead,

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stn.files import read_json_lines, write_atomically
+from stn.results.run_files import read_result
+
 RESULTS = pathlib.Path("results")
 
 # Runs that agree in these differ in their seed only.
@@ -24,6 +27,9 @@ GROUP = (
   "unit",
   "device",
 )
+
+# What the tables need of a row.
+_NEEDED = (*GROUP, "seed", "value", "interval", "error", "samples", "seconds")
 
 
 def make_row(
@@ -122,18 +128,17 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
 
   Raises:
     FileNotFoundError: if there is nothing at a path, or a run is not finished.
+    DamagedFileError: if a file does not hold what it should.
 
   Example:
-    >>> import tempfile
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> _ = (folder / "a.jsonl").write_text('{"seed": 0}\n{"seed": 1}\n')
-    >>> read([folder])
-    [{'seed': 0}, {'seed': 1}]
+    >>> read([RESULTS / "mnist.jsonl"])[0]["metric"]
+    'error'
   """
   runs = []
   for path in paths:
-    if (path / "result.json").is_file():
-      runs.append(json.loads((path / "result.json").read_text()))
+    row = read_result(path)
+    if row is not None:
+      runs.append(row)
       continue
     if (path / "config.json").is_file():
       raise FileNotFoundError(
@@ -145,7 +150,7 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
         f"`path` must be a finished run or hold JSON lines; got {path}."
       )
     for file in files:
-      runs += [json.loads(line) for line in file.read_text().splitlines()]
+      runs += read_json_lines(file, _NEEDED)
   return runs
 
 
@@ -189,7 +194,9 @@ def add(
     there.add(key)
   files = []
   for run in runs:
-    files.append(folder / f"{run['experiment']}.jsonl")
-    with files[-1].open("a") as file:
-      file.write(json.dumps(run) + "\n")
+    file = folder / f"{run['experiment']}.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    lines.append(json.dumps(run))
+    write_atomically(file, "".join(f"{line}\n" for line in lines))
+    files.append(file)
   return files

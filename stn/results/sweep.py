@@ -10,7 +10,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stn.files import read_json
+from stn.results.run_files import read_metrics, read_result
+
 VERSION = 1
+SWEEP_FIELDS = ("version", "fields", "items", "search")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,23 +95,10 @@ def is_sweep(path: pathlib.Path) -> bool:
   return (path / "sweep.json").is_file()
 
 
-def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The whole lines of a metrics.jsonl: a killed run may have cut the last.
-
-  Example:
-    >>> read_lines(pathlib.Path("nowhere"))
-    []
-  """
-  if not path.is_file():
-    return []
-  whole = path.read_text().rpartition("\n")[0]
-  return [json.loads(line) for line in whole.splitlines()]
-
-
 def _read_run(path: pathlib.Path, setting: Mapping[str, Any]) -> Run:
-  lines, row, status = read_lines(path / "metrics.jsonl"), None, "waiting"
-  if (path / "result.json").is_file():
-    row, status = json.loads((path / "result.json").read_text()), "done"
+  lines, row, status = read_metrics(path), read_result(path), "waiting"
+  if row is not None:
+    status = "done"
   elif (path / "pruned.json").is_file():
     status = "pruned"
   elif (path / "failed.json").is_file():
@@ -139,16 +130,16 @@ def read_sweep(path: pathlib.Path) -> SweepRuns:
     raise FileNotFoundError(
       f"`path` must be a sweep; there is no sweep.json in {path}."
     )
-  about = json.loads((path / "sweep.json").read_text())
-  if about.get("version") != VERSION:
+  about = read_json(path / "sweep.json", SWEEP_FIELDS)
+  if about["version"] != VERSION:
     raise ValueError(
       f"`version` of {path / 'sweep.json'} must be {VERSION}; got "
-      f"{about.get('version')}."
+      f"{about['version']}."
     )
   items = about["items"]
   if about["search"]:
     items = {
-      file.parent.name: json.loads(file.read_text())["overrides"]
+      file.parent.name: read_json(file, ["overrides"])["overrides"]
       for file in sorted(path.glob("*/item.json"))
     }
   runs = [_read_run(path / name, setting) for name, setting in items.items()]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stn.fields import short_names
+from stn.files import read_json
 from stn.results.figure import COLOURS, OTHER, make_axes, pyplot, to_png
 from stn.results.sweep import Run, SweepRuns
 
@@ -169,7 +170,7 @@ def importance(sweep: SweepRuns) -> bytes | None:
   file = sweep.path / "importance.json"
   if not file.is_file():
     return None
-  shares = sorted(json.loads(file.read_text()).items(), key=lambda x: x[1])
+  shares = sorted(read_json(file).items(), key=lambda x: x[1])
   names = short_names([field for field, _ in shares])
   plt = pyplot()
   figure, [axis] = make_axes(plt, 1, width=5.0)

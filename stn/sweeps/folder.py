@@ -17,11 +17,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from stn.fields import differences, short_names
-from stn.files import write_atomically
+from stn.files import read_json, write_atomically
+from stn.results.run_files import read_metrics
+from stn.results.sweep import SWEEP_FIELDS, VERSION
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.training import workdir as workdir_lib
+from stn.training.lock import is_in_use
 
-VERSION = 1
 _LONGEST = 120  # letters of a folder's name
 
 
@@ -113,7 +115,7 @@ class Item:
 
   def read(self) -> dict[str, Any]:
     """What item.json holds."""
-    return json.loads((self.path / "item.json").read_text())
+    return read_json(self.path / "item.json", ["overrides", "config"])
 
   def config(self) -> ConfigDict:
     """The whole config, locked."""
@@ -126,11 +128,7 @@ class Item:
   @property
   def is_running(self) -> bool:
     """Whether a process, of any machine, trains it."""
-    try:
-      with workdir_lib.locked(self.path):
-        return False
-    except workdir_lib.InUseError:
-      return True
+    return is_in_use(self.path)
 
   def status(self) -> str:
     """One of "done", "pruned", "running", "failed" and "waiting"."""
@@ -151,13 +149,11 @@ class Item:
   def failed_since(self, start: float) -> bool:
     """Whether it failed after a time, seconds since the epoch."""
     file = self.path / "failed.json"
-    return file.exists() and json.loads(file.read_text())["time"] >= start
+    return file.exists() and read_json(file, ["time"])["time"] >= start
 
   def lines(self) -> list[dict[str, Any]]:
-    """The whole lines of its metrics.jsonl."""
-    file = self.path / "metrics.jsonl"
-    whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
-    return [json.loads(line) for line in whole.splitlines()]
+    """The lines of its metrics.jsonl."""
+    return read_metrics(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +215,7 @@ class Sweep:
       item.check(config)
     here, file = self._description(), self.path / "sweep.json"
     if file.exists():
-      there = json.loads(file.read_text())
+      there = read_json(file, SWEEP_FIELDS)
       here["items"] = {n: here["items"].get(n) for n in there["items"]}
       lines = differences(there, here, ignored=("fields", "search.trials"))
       if lines:
@@ -228,7 +224,7 @@ class Sweep:
           + "\n".join(lines)
           + "\nChoose another folder; items may be added, but not changed."
         )
-    elif self.path.exists() and any(self.path.iterdir()):
+    elif any(self.path.glob("*")) and not any(self.path.glob("*/item.json")):
       raise ValueError(f"`workdir` {self.path} must be empty, or a sweep.")
     try:
       self.path.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from stn._checks import check_choice
-from stn.files import write_atomically
+from stn.files import read_json, write_atomically
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.sweeps.folder import Item
 from stn.sweeps.supply import Supply
@@ -175,7 +175,7 @@ class Search(Supply):
   def items(self) -> list[Item]:
     """Those of all trials."""
     return [
-      Item(file.parent, json.loads(file.read_text())["overrides"])
+      Item(file.parent, read_json(file, ["overrides"])["overrides"])
       for file in sorted(self._path.glob("trial_*/item.json"))
     ]
 

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import rich.console
 import rich.live
 import rich.table
 
+from stn.files import read_json
+from stn.results.run_files import read_result
 from stn.sweeps.folder import Item
+from stn.training.console import Output
 
 _PERIOD = 1.0  # seconds between two looks
 _TAIL = 16_384  # bytes of metrics.jsonl, more than its longest line
@@ -62,17 +64,12 @@ class View:
 
   Args:
     items: all items there are at a time; a search makes more.
-    console: where to write.
   """
 
-  def __init__(
-    self,
-    items: Callable[[], list[Item]],
-    console: rich.console.Console | None = None,
-  ):
+  def __init__(self, items: Callable[[], list[Item]]):
     """Nothing is shown yet."""
     self._items = items
-    self._console = console or rich.console.Console(highlight=False)
+    self._output = Output()
     self._status: dict[str, str] = {}
     self._next = 0.0
     self._live: rich.live.Live | None = None
@@ -80,14 +77,14 @@ class View:
   @contextlib.contextmanager
   def shown(self) -> Iterator["View"]:
     """The live table, while the block runs."""
-    if self._console.is_terminal:
-      self._live = rich.live.Live(console=self._console, auto_refresh=False)
+    if self._output.is_terminal:
+      self._live = rich.live.Live(console=self._output, auto_refresh=False)
     with self._live or contextlib.nullcontext():
       yield self
 
   def say(self, text: str) -> None:
     """Writes a line, above the table."""
-    self._console.print(text, markup=False, soft_wrap=True)
+    self._output.say(text)
 
   def update(self, running: list[Item], now: bool = False) -> None:
     """Looks at the items, once a second, and shows what has changed.
@@ -119,14 +116,13 @@ class View:
     self._status[item.name] = status
     if before == status:
       return
-    if status == "done":
-      result = json.loads((item.path / "result.json").read_text())
+    if status == "done" and (result := read_result(item.path)):
       self.say(
         f"done     {item.name}  {result['metric']} {result['value']:.4g} "
         f"{result['unit']}".rstrip()
       )
     elif status in ("failed", "pruned"):
-      about = json.loads((item.path / f"{status}.json").read_text())
+      about = read_json(item.path / f"{status}.json")
       reason = about.get("reason") or f"after step {about.get('step')}"
       self.say(f"{status:<8} {item.name}\n  " + reason.replace("\n", "\n  "))
     elif status == "running" and not self._live:

@@ -6,17 +6,14 @@ Several items train in one program, see `stn.training.train_population`.
 """
 
 import contextlib
-import logging
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from absl import logging as absl_logging
-
-from stn import training
+from stn import command_line, training
 from stn.sweeps.folder import Item
-from stn.training import workdir as workdir_lib
+from stn.training.lock import InUseError, locked
 
 FAILED = 1
 IN_USE = os.EX_TEMPFAIL
@@ -39,13 +36,13 @@ def train_items(items: Sequence[Item]) -> int:
   try:
     with contextlib.ExitStack() as stack:
       for item in items:
-        stack.enter_context(workdir_lib.locked(item.path))
+        stack.enter_context(locked(item.path))
         (item.path / "failed.json").unlink(missing_ok=True)
       if len(items) == 1:
         results = [training.train_and_evaluate(configs[0], paths[0])]
       else:
         results = training.train_population(configs, paths)
-  except workdir_lib.InUseError:
+  except InUseError:
     return IN_USE
   except (
     ValueError,
@@ -66,8 +63,7 @@ def train_items(items: Sequence[Item]) -> int:
 
 def main(argv: Sequence[str]) -> int:
   """The command line, see the head of this module."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # orbax logs a lot
-  logging.getLogger("stn").setLevel(logging.WARNING)
+  command_line.quieten()
   try:
     return train_items([Item(pathlib.Path(path), {}) for path in argv])
   except training.Interrupted as stop:

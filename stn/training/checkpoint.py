@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from stn.training.failures import last_good, write_failure
+from stn.training.signals import Interrupted
 from stn.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -165,7 +167,6 @@ class CheckpointStore:
         ),
       ),
     )
-    self._last_good: int | None = self._manager.latest_step()
 
   def __enter__(self) -> "CheckpointStore":
     """Returns itself."""
@@ -178,6 +179,9 @@ class CheckpointStore:
       CheckpointError: if that save could not be written, and no other error is
         on its way.
     """
+    alone = jax.process_count() == 1
+    if not alone and error[0] and not isinstance(error[1], Interrupted):
+      return  # it would wait for a process that may have ended
     try:
       self._manager.close()
     except Exception as failure:
@@ -188,9 +192,7 @@ class CheckpointStore:
   @property
   def last_good(self) -> str:
     """Names the last whole checkpoint, for messages."""
-    if self._last_good is None:
-      return "there is no checkpoint yet"
-    return f"the last good checkpoint is that of step {self._last_good}"
+    return last_good(self.directory)
 
   def save(self, state: TrainState, monitored: float | None = None) -> None:
     """Starts to save; returns as soon as the state may be donated.
@@ -229,12 +231,11 @@ class CheckpointStore:
       self._manager.wait_until_finished()
     except Exception as error:
       raise self._save_error(error) from error
-    self._last_good = self._manager.latest_step()
 
   def _save_error(self, error: Exception) -> CheckpointError:
-    reason = str(error).splitlines()[0]
+    reason = write_failure(error) or str(error).splitlines()[0]
     return CheckpointError(
-      f"Could not save a checkpoint in {self.directory}: {reason}\nNothing was "
+      f"Could not save a checkpoint in {self.directory}: {reason}. Nothing is "
       f"lost: {self.last_good}. Start again with the same command."
     )
 
@@ -353,7 +354,6 @@ class CheckpointStore:
         continue
       for bad in (s for s in steps if s > step):
         self._set_aside(bad)
-      self._last_good = step
       return state
     if steps:
       raise CheckpointError(

@@ -1,7 +1,6 @@
 """Runs that train in one program, each with the workdir that it has alone."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +8,14 @@ from typing import Any
 import jax
 
 from stn.fields import different_fields
+from stn.results.run_files import read_result
 from stn.training import hyper
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.console import Console
 from stn.training.experiment import Experiment
+from stn.training.failures import explained
+from stn.training.lock import locked
 from stn.training.loop import train
 from stn.training.meter import NonFiniteError
 from stn.training.population import Population
@@ -80,8 +82,9 @@ def train_population(
   outcomes: dict[int, Outcome] = {}
   for i, path in enumerate(paths):
     workdir_lib.check_config(configs[i], path)
-    if (path / "result.json").exists():
-      outcomes[i] = json.loads((path / "result.json").read_text())
+    result = read_result(path)
+    if result is not None:
+      outcomes[i] = result
   left = [i for i in range(len(paths)) if i not in outcomes]
   if len(left) == 1:
     outcomes[left[0]] = _alone(configs[left[0]], paths[left[0]])
@@ -185,9 +188,15 @@ def _train(
     workdir_lib.claim(config, workdir, environment)
   like = experiment.state_shape()
   outcomes: dict[int, Outcome] = {}
-  with contextlib.ExitStack() as stack, caught_signals() as signals:
+  with (
+    explained(
+      ", ".join(map(str, workdirs)), lambda: "each run has its checkpoints"
+    ),
+    contextlib.ExitStack() as stack,
+    caught_signals() as signals,
+  ):
     for workdir in workdirs:
-      stack.enter_context(workdir_lib.locked(workdir))
+      stack.enter_context(locked(workdir))
     stores = [
       stack.enter_context(
         CheckpointStore(workdir / "checkpoints", config.keep_checkpoints)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorboardX
 
 from stn.files import write_atomically
+from stn.results.run_files import read_metrics
+from stn.training.board import Board
 from stn.training.console import Console
 
 
@@ -39,18 +40,6 @@ def describe(
     low, high = metrics[f"{name}_ci95"]
     text += f" ({show(low)} to {show(high)})"
   return text
-
-
-def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The whole lines of a JSON lines file: a killed run may have cut the last.
-
-  Returns:
-    One dict a line; none if there is no file.
-  """
-  if not path.exists():
-    return []
-  whole = path.read_text().rpartition("\n")[0]
-  return [json.loads(line) for line in whole.splitlines()]
 
 
 class Progress:
@@ -90,15 +79,13 @@ class Progress:
     self.seconds = 0.0
     if quiet:
       return
-    kept = [line for line in _read_lines(self._path) if line["step"] <= step]
+    kept = [line for line in read_metrics(workdir) if line["step"] <= step]
     write_atomically(
       self._path, "".join(json.dumps(line) + "\n" for line in kept)
     )
     self.seconds = kept[-1]["seconds"] if kept else 0.0
     self._file = self._path.open("a", buffering=1)
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=step + 1 if step else None
-    )
+    self._board = Board(workdir / "tensorboard", step)
     self._console = Console(num_steps, step) if shown else None
 
   def __enter__(self) -> "Progress":
@@ -106,13 +93,17 @@ class Progress:
     return self
 
   def __exit__(self, *error: object) -> None:
-    """Closes files and bar."""
+    """Closes files and bar; an error on its way is not hidden by another."""
     if self.quiet:
       return
     if self._console:
       self._console.close()
-    self._board.close()
-    self._file.close()
+    for file in (self._board, self._file):
+      try:
+        file.close()
+      except OSError:
+        if error[0] is None:
+          raise
 
   def say(self, text: str) -> None:
     """Prints a line, above the bar if there is one."""
@@ -152,7 +143,7 @@ class Progress:
   def picture(self, step: int, picture: np.ndarray) -> None:
     """Reports a picture, uint8 (H, W, 3)."""
     if not self.quiet:
-      self._board.add_image("examples", picture, step, dataformats="HWC")
+      self._board.add_image("examples", picture, step)
 
   def _write(self, step: int, kind: str, metrics: Mapping[str, Any]) -> None:
     line = {
@@ -164,4 +155,5 @@ class Progress:
     self._file.write(json.dumps({**line, **metrics}) + "\n")
     for name, value in metrics.items():
       if isinstance(value, (int, float)):
-        self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.add_scalar(f"{kind}/{name}", float(value), step)
+    self._board.flush()

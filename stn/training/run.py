@@ -10,10 +10,13 @@ import jax
 
 from stn import visualise
 from stn.results.invariance import draw_invariance
+from stn.results.run_files import read_result
 from stn.training import workdir as workdir_lib
 from stn.training.checkpoint import CheckpointStore
 from stn.training.experiment import Experiment
+from stn.training.failures import explained, last_good
 from stn.training.invariance import draw_poses, measure_invariance
+from stn.training.lock import locked
 from stn.training.loop import train
 from stn.training.pictures import draw_examples
 from stn.training.progress import Progress, describe
@@ -49,6 +52,8 @@ def train_and_evaluate(
     InUseError: if another process trains in `workdir`.
     NonFiniteError: if the loss or a gradient is not finite.
     CheckpointError: if a checkpoint cannot be written or none can be read.
+    OSError: if nothing can be written, as on a full disk.
+    LostProcessError: if another process of the run has ended.
     Interrupted: after SIGTERM or SIGINT.
 
   Example:
@@ -58,21 +63,30 @@ def train_and_evaluate(
   """
   workdir_lib.check_config(config, workdir)
   workdir = pathlib.Path(workdir)
-  finished = workdir / "result.json"
-  if finished.exists():
-    return json.loads(finished.read_text())
+  result = read_result(workdir)
+  if result is not None:
+    return result
   experiment = Experiment.build(config)
   experiment.read_inputs()  # what is missing shows before anything is written
   first_process = jax.process_index() == 0
   if first_process:
     workdir_lib.claim(config, workdir)
-    lock = workdir_lib.locked(workdir)
-  else:
-    lock = contextlib.nullcontext()
   with (
-    lock,
-    CheckpointStore(workdir / "checkpoints", config.keep_checkpoints) as store,
+    explained(workdir, lambda: last_good(workdir / "checkpoints")),
+    locked(workdir) if first_process else contextlib.nullcontext(),
   ):
+    result = _train(experiment, config, workdir)
+    if first_process:
+      finish(workdir, result)
+  return result
+
+
+def _train(
+  experiment: Experiment, config: Any, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Trains in a folder that is claimed and locked; returns the result."""
+  checkpoints = workdir / "checkpoints"
+  with CheckpointStore(checkpoints, config.keep_checkpoints) as store:
     fresh = experiment.init_state()
     restored = store.restore_latest(fresh)
     state = fresh if restored is None else restored
@@ -85,7 +99,7 @@ def train_and_evaluate(
         int(state.step),
         monitor=monitor,
         rate=monitor in experiment.rates,
-        quiet=not first_process,
+        quiet=jax.process_index() != 0,
       ) as progress,
     ):
       step = int(state.step)
@@ -98,10 +112,7 @@ def train_and_evaluate(
         state = store.restore(best, state)
       metrics = experiment.evaluate(state, "test")
       environment = workdir_lib.environment()
-      result = record.result(int(state.step), metrics, environment)
-  if first_process:
-    finish(workdir, result)
-  return result
+      return record.result(int(state.step), metrics, environment)
 
 
 def restore(
@@ -196,7 +207,8 @@ def evaluate_run(
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the split is unknown, or the checkpoint is of another model.
+    ValueError: if the split is unknown, the checkpoint is of another model, or
+      the config names code that is not trusted, see `stn.trust`.
     CheckpointError: if there is no such checkpoint, or it cannot be read.
 
   Example:

@@ -1,6 +1,5 @@
 """The folder of one run: its config, and the refusal to mix two runs."""
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -9,15 +8,15 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import filelock
 import jax
 from ml_collections import ConfigDict
 
 from stn.fields import differences
-from stn.files import write_atomically
+from stn.files import read_json, write_atomically
+from stn.trust import check_trusted
 
 PACKAGES = (
   "stn-jax",
@@ -79,15 +78,17 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the run is of another version of stn.
+    ValueError: if the run is of another version of stn, its config.json is
+      damaged, or names code that is not trusted, see `stn.trust`.
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
     raise FileNotFoundError(
       f"`workdir` must hold a run; there is no config.json in {workdir!s}."
     )
-  config = ConfigDict(json.loads(path.read_text())).lock()
+  config = ConfigDict(read_json(path)).lock()
   check_version(config, str(path))
+  check_trusted(config, path)
   return config
 
 
@@ -101,14 +102,17 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
     workdir: its folder; may not exist yet.
 
   Raises:
-    ValueError: naming each field that differs.
+    ValueError: naming each field that differs; or if `workdir` is empty, as of
+      a variable of the shell that is not set.
   """
+  if not str(workdir).strip():
+    raise ValueError(f"`workdir` must name a folder; got {str(workdir)!r}.")
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-  load_config(workdir)
+  check_version(read_json(path), str(path))
   lines = differences(
-    json.loads(path.read_text()),
+    read_json(path),
     json.loads(config_to_json(config)),
     ignored=MAY_DIFFER,
   )
@@ -162,41 +166,6 @@ def environment() -> dict[str, Any]:
   }
 
 
-class InUseError(OSError):
-  """Another process trains in the folder."""
-
-
-@contextlib.contextmanager
-def locked(workdir: str | pathlib.Path) -> Iterator[None]:
-  """Keeps a folder's run to this process, in which it may nest.
-
-  The lock is the kernel's (flock, by filelock): it is free as soon as its
-  process has ended, in any way, and holds between machines that share the
-  folder where their file system has locks, as NFS does.
-
-  Args:
-    workdir: of the run; must exist.
-
-  Raises:
-    InUseError: if another process has the lock.
-
-  Example:
-    >>> with locked(tempfile.mkdtemp()):
-    ...   pass
-  """
-  lock = filelock.FileLock(pathlib.Path(workdir) / ".lock", is_singleton=True)
-  try:
-    lock.acquire(blocking=False)
-  except filelock.Timeout:
-    raise InUseError(
-      f"`workdir` {workdir!s} is in use: another process trains there."
-    ) from None
-  try:
-    yield
-  finally:
-    lock.release()
-
-
 def claim(
   config: Any,
   workdir: str | pathlib.Path,
@@ -214,6 +183,7 @@ def claim(
 
   Raises:
     PermissionError: if it cannot be written to.
+    ValueError: if another process has made it meanwhile, for another config.
   """
   path = pathlib.Path(workdir)
   try:
@@ -223,9 +193,10 @@ def claim(
       write_atomically(path / "environment.json", json.dumps(ran, indent=2))
       write_atomically(path / "config.json", config_to_json(config))
     else:
+      check_config(config, path)
       with tempfile.TemporaryFile(dir=path):
         pass
-  except (PermissionError, NotADirectoryError, FileExistsError) as error:
+  except OSError as error:
     raise PermissionError(
       f"`workdir` must be a folder that can be written to; {workdir!s}: "
       f"{error.strerror}."

@@ -1,7 +1,6 @@
 """From a run to files that need neither its folder nor its data."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from stn._checks import lookup
 from stn._extras import needs
 from stn.files import replacing
 from stn.results.rows import GROUP
+from stn.results.run_files import read_result
 from stn.zoo.pretrained import Pretrained
 
 # What of a run's result stands on its card.
@@ -54,9 +54,8 @@ def from_run(
   config = experiment.config.copy_and_resolve_references()
   config.data.data_dir = ""  # of this machine
   card: dict[str, Any] = {"step": int(state.step)}
-  result = workdir / "result.json"
-  if step is None and result.is_file():
-    row = json.loads(result.read_text())
+  row = read_result(workdir)
+  if step is None and row is not None:
     card = {name: row[name] for name in _CARD}
   spec = experiment.spec
   return Pretrained(

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from stn import data, models, weights
 from stn._checks import check_choice
+from stn.trust import check_trusted
 
 FOLDER = pathlib.Path(__file__).parent / "networks"
 _VERSION = 1
@@ -113,7 +114,8 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
 
   Raises:
     ValueError: if there is no network of this name, or the file is not one of a
-      network, or its parameters are not those of the network in its config.
+      network, or its parameters are not those of the network in its config, or
+      the config names code that is not trusted, see `stn.trust`.
     FileNotFoundError: if there is no such file.
     MissingExtraError: if safetensors is not installed.
 
@@ -128,8 +130,10 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     check_choice("name", str(name), names())
     path = FOLDER / f"{name}{_SUFFIX}"
   tensors, about = _read(path)
+  config = ConfigDict(about["config"])
+  check_trusted(config, path)
   loaded = Pretrained(
-    config=ConfigDict(about["config"]),
+    config=config,
     input_shape=tuple(about["input_shape"]),
     head=tuple(about["head"]),
     card=about["card"],

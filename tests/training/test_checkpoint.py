@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -200,22 +199,6 @@ def test_a_step_that_is_not_there_lists_those_that_are(tmp_path):
     pytest.raises(CheckpointError, match=r"step 7 .*got \[1, 2\]"),
   ):
     store.restore(7, _state())
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of 2 MB; needs the right to mount one."""
-  disk = tmp_path / "disk"
-  disk.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-  try:
-    done = subprocess.run(mount, capture_output=True, text=True)
-  except OSError as error:
-    pytest.skip(f"cannot mount a small file system: {error}")
-  if done.returncode:
-    pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
-  yield disk
-  subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 # Orbax's writing threads end with the error that is raised here, too.

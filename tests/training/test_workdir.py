@@ -1,13 +1,16 @@
 """One run, one folder."""
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
+from stn.training import lock
 from stn.training import workdir as workdir_lib
 
 
@@ -71,24 +74,42 @@ def test_a_folder_without_write_permission_is_refused(config, tmp_path):
     workdir_lib.claim(config, tmp_path)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
 def test_a_folder_that_cannot_be_written_to_is_refused(
-  config, tmp_path, monkeypatch
+  number, config, tmp_path, monkeypatch
 ):
+  why = os.strerror(number)
+
   def refuse(*args, **kwargs):
-    raise PermissionError(13, "Permission denied")
+    raise OSError(number, why)
 
   monkeypatch.setattr(tempfile, "mkstemp", refuse)
-  with pytest.raises(PermissionError, match="`workdir` .*Permission denied"):
+  with pytest.raises(PermissionError, match=f"`workdir` .*: {why}"):
     workdir_lib.claim(config, tmp_path)
   assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_name_is_refused(config):
+  with pytest.raises(ValueError, match="`workdir` must name a folder; got ''"):
+    workdir_lib.check_config(config, "")
+
+
+def test_a_folder_that_another_config_claimed_first_is_refused(
+  config, tmp_path
+):
+  workdir_lib.claim(config, tmp_path)
+  with config.unlocked():
+    config.seed = 3
+  with pytest.raises(ValueError, match="seed: there 0, here 3"):
+    workdir_lib.claim(config, tmp_path)
 
 
 def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
   tmp_path,
 ):
   code = (
-    "import sys\nfrom stn.training import workdir\n"
-    "with workdir.locked(sys.argv[1]):\n  print('locked', flush=True)\n"
+    "import sys\nfrom stn.training.lock import locked\n"
+    "with locked(sys.argv[1]):\n  print('locked', flush=True)\n"
     "  sys.stdin.read()"
   )
   other = subprocess.Popen(
@@ -99,10 +120,14 @@ def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
   with other:
     assert other.stdout.readline() == b"locked\n"
     with (
-      pytest.raises(workdir_lib.InUseError, match="another process trains"),
-      workdir_lib.locked(tmp_path),
+      pytest.raises(
+        lock.InUseError,
+        match=f"process {other.pid} on {socket.gethostname()} trains there",
+      ),
+      lock.locked(tmp_path),
     ):
       pass
+    assert lock.is_in_use(tmp_path)
     other.kill()
-  with workdir_lib.locked(tmp_path), workdir_lib.locked(tmp_path):
-    pass
+  with lock.locked(tmp_path), lock.locked(tmp_path):
+    assert not lock.is_in_use(tmp_path)  # by another process
