@@ -45,7 +45,8 @@ def _is_own(package: str, folder: pathlib.Path) -> bool:
   except ValueError:  # no name of a module, or __main__
     return False
   own = (here / f"{package}.py", here / package / "__init__.py")
-  return spec is not None and spec.origin in map(str, own)
+  origin = None if spec is None else spec.origin
+  return origin is not None and pathlib.Path(origin) in own
 
 
 def check_trusted(config: Any, file: pathlib.Path) -> None:
