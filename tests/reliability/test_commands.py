@@ -20,7 +20,7 @@ def test_a_run_ends_well_where_nobody_reads(redirect, tmp_path):
 
 def test_a_full_disk_ends_a_run_with_one_line(small_disk):
   (small_disk / "filler").write_bytes(b"0" * 1_300_000)
-  args = (*SMALL, "--config.num_steps=2000", "--config.eval_every=10")
+  args = (*SMALL, "--config.num_steps=200", "--config.eval_every=10")
   workdir = f"--workdir={small_disk / 'run'}"
   _, err = run("train.py", *args, workdir, code=1)
   [line] = err.splitlines()
@@ -51,6 +51,7 @@ def test_a_killed_process_ends_the_other(tmp_path):
     time.sleep(0.05)
   processes[1].kill()
   _, err = processes[0].communicate(timeout=60)
+  processes[1].communicate()
   assert processes[0].returncode == 1
   last = err.splitlines()[-1]
   assert last.startswith("Error: A computation over all 2 processes failed")

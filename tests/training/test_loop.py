@@ -52,6 +52,7 @@ def test_a_run_leaves_config_metrics_checkpoints_and_result(config, reference):
   names = {path.name for path in workdir.iterdir()}
   assert names == {
     ".lock",
+    ".lock_holder",
     "checkpoints",
     "config.json",
     "environment.json",
