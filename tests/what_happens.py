@@ -251,9 +251,14 @@ RUNS = [
     "_an_end",
   ),
   (
-    "a pickle in place of any file of a run or of its checkpoints",
+    "a pickle in place of a file of a run",
     "is never unpickled",
     "reliability/test_trust.py::test_no_file_of_a_run_is_unpickled",
+  ),
+  (
+    "a pickle in place of any file of a checkpoint",
+    "is never unpickled",
+    "reliability/test_trust.py::test_no_file_of_a_checkpoint_is_unpickled",
   ),
 ]
 
