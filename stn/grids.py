@@ -13,6 +13,7 @@ Points and grids hold (x, y) or (x, y, z) in their last axis; x runs along the
 LAST spatial axis of the image. See torch's `grid_sample` for the same rules.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
@@ -29,7 +30,12 @@ from stn._checks import (
   check_shape,
   check_size,
 )
-from stn.transforms import Transform, apply_affine, get_transform
+from stn.transforms import (
+  Transform,
+  apply_affine,
+  apply_rows,
+  get_transform,
+)
 
 # A grid of at most this many points is a constant of the compiled program, and
 # so is whatever a transform computes from it without theta. A larger grid is
@@ -169,6 +175,31 @@ def pixel_to_normalised(
   return (pixel - (size - 1) / 2) / _scale(size, align_corners)
 
 
+def grid_axes(
+  output_size: Sequence[int],
+  *,
+  align_corners: bool = False,
+  dtype: DTypeLike = np.float32,
+) -> list[np.ndarray]:
+  """The coordinates of a regular grid, axis by axis.
+
+  Args:
+    output_size: d ints.
+    align_corners: the rule, see the head of this module.
+    dtype: float32 or float64.
+
+  Returns:
+    d arrays, in the order of `output_size`.
+  """
+  axes = []
+  for size in output_size:
+    scale = _scale(size, align_corners)
+    # In NumPy's float64, so that each coordinate is rounded once.
+    centred = np.arange(size) - (size - 1) / 2
+    axes.append((centred / scale if scale else centred).astype(dtype))
+  return axes
+
+
 def regular_grid(
   output_size: Iterable[SupportsIndex],
   *,
@@ -198,12 +229,7 @@ def regular_grid(
   dtype = jnp.dtype(dtype)
   if dtype not in (jnp.float32, jnp.float64):
     raise TypeError(f"`dtype` must be float32 or float64; got {dtype.name}.")
-  axes = []
-  for size in output_size:
-    scale = _scale(size, align_corners)
-    # In NumPy's float64, so that each coordinate is rounded once.
-    centred = np.arange(size) - (size - 1) / 2
-    axes.append((centred / scale if scale else centred).astype(dtype))
+  axes = grid_axes(output_size, align_corners=align_corners, dtype=dtype)
   if math.prod(output_size) > _MAX_CONSTANT:
     axes = map(jnp.asarray, axes)
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
@@ -246,15 +272,21 @@ def transform_grid(
             [-0.5,  0. ]]], dtype=float32)
   """
   output_size = check_output_size(output_size)
-  theta = as_coordinates("theta", theta)
   if not isinstance(transform, Transform):
     transform = get_transform(transform, ndim=len(output_size))
-  shape = (transform.num_params,)
-  check_shape("theta", theta, str(shape), theta.shape == shape)
+  theta = check_theta(transform, theta)
   points = regular_grid(
     output_size, align_corners=align_corners, dtype=theta.dtype
   )
   return transform.apply(theta, points)
+
+
+def check_theta(transform: Transform, theta: ArrayLike) -> jax.Array:
+  """Returns theta as an array (P,); raises as `transform_grid` does."""
+  theta = as_coordinates("theta", theta)
+  shape = (transform.num_params,)
+  check_shape("theta", theta, str(shape), theta.shape == shape)
+  return theta
 
 
 def affine_grid(
@@ -297,3 +329,25 @@ def affine_grid(
     output_size, align_corners=align_corners, dtype=theta.dtype
   )
   return apply_affine(theta.reshape(-1), points)
+
+
+def rows_grid(
+  rows: jax.Array, output_size: Sequence[int], *, align_corners: bool
+) -> jax.Array:
+  """The grids of matrices, for samplers: see `Transform.rows`.
+
+  Args:
+    rows: (*batch, d or d + 1, d + 1), float32 or float64.
+    output_size: d ints.
+    align_corners: the rule, see the head of this module.
+
+  Returns:
+    (*batch, *output_size, d).
+  """
+  points = regular_grid(
+    output_size, align_corners=align_corners, dtype=rows.dtype
+  )
+  apply = functools.partial(apply_rows, points=points)
+  for _ in rows.shape[:-2]:
+    apply = jax.vmap(apply)
+  return apply(rows)

@@ -8,8 +8,8 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from stn import antialias as antialiasing
 from stn._checks import as_image, check_output_size
-from stn.grids import transform_grid
-from stn.sampling import GradientRule, Kernel, grid_sample
+from stn.grids import check_theta, transform_grid
+from stn.sampling import GradientRule, Kernel, grid_sample, sample_rows
 from stn.transforms import Transform, get_transform
 
 
@@ -28,6 +28,9 @@ def spatial_transform(
   implementation: str | None = None,
 ) -> Float[jax.Array, "*output channels"]:
   """Warps an image by a transform: `transform_grid`, then `grid_sample`.
+
+  For families of matrices and the linear kernel it is one operation on CPUs
+  (`stn.sampling.sample_rows`): no grid is in memory.
 
   Args:
     image: one image (*spatial, C), with 1, 2 or 3 spatial axes.
@@ -95,6 +98,9 @@ def spatial_transform(
       image.shape[:-1],
       align_corners=align_corners,
     )
+  elif transform.rows is not None:
+    rows = transform.rows(check_theta(transform, theta))
+    return sample_rows(image, rows, output_size, **options)
   grid = transform_grid(
     transform, theta, output_size, align_corners=align_corners
   )

@@ -80,27 +80,6 @@ void ParallelFor(ffi::ThreadPool& pool, int64_t count,
   state->finished.wait(lock, [&] { return state->done.load() == count; });
 }
 
-// A batch of images and grids, as the handlers get them:
-//   image  (*batch, *size, channels)
-//   grid  (*batch, *points, axes), or (*points, axes) if `shared`
-//   ct, warped  (*batch, *points, channels)
-struct Shapes {
-  Problem problem;  // of one image, with its points still to be set
-  int64_t batch = 1;
-  int64_t image = 1;   // elements of one image
-  int64_t points = 1;  // of one image
-  bool shared = false;
-
-  // The points of image b, from its point `start` on.
-  Problem At(const float* grid, int64_t b, int64_t start,
-             int64_t points_here) const {
-    Problem here = problem;
-    here.points = points_here;
-    here.grid = grid + ((shared ? 0 : b * points) + start) * problem.axes;
-    return here;
-  }
-};
-
 using Grid = ffi::Buffer<ffi::F32>;
 using Floats = ffi::Span<const float>;
 
@@ -109,24 +88,73 @@ struct Rule {
   int64_t padding;
   bool shared;
   Floats scale, offset, tolerance;  // of each axis, see kernels.h
+  Floats rows, columns;  // coordinates of the regular grid; none: of a grid
 };
 
-ffi::ErrorOr<Shapes> Describe(ffi::Span<const int64_t> image, const Grid& grid,
-                              const Rule& rule) {
+// A batch of images, and of grids or matrices, as the handlers get them:
+//   image  (*batch, *size, channels)
+//   grid  (*batch, *points, axes), or (*points, axes) if `shared`
+//   matrix  (*batch, *views, 2 or 3, 3), or without batch if `shared`: each is
+//     a view of its image, whose points are those of the regular grid
+//   ct, warped  (*batch, *points, channels), or with *views before *points
+class Shapes {
+ public:
+  static ffi::ErrorOr<Shapes> Describe(ffi::Span<const int64_t> image,
+                                       const Grid& grid, const Rule& rule);
+
+  int64_t batch = 1;
+  int64_t image = 1;   // elements of one image
+  int64_t views = 1;   // of one image: one, if there is a grid
+  int64_t points = 1;  // of one view
+  int64_t channels() const { return problem_.channels; }
+  int32_t rows() const { return problem_.axis[0].size; }
+  int axes() const { return problem_.axes; }
+  bool is_map() const { return !x_.empty(); }
+  int64_t matrix() const { return problem_.map.divides ? 9 : 6; }
+
+  // The `count` points from `start` on, of view v of image b.
+  Problem At(const float* grid, int64_t b, int64_t v, int64_t start,
+             int64_t count) const {
+    Problem here = problem_;
+    here.points = count;
+    const int64_t view = (shared_ ? 0 : b * views) + v;
+    if (is_map()) {
+      here.map.matrix = grid + view * matrix();
+      here.map.x = x_.data();
+      here.map.y = y_.data();
+      here.map.start = start;
+    } else {
+      here.grid = grid + (view * points + start) * problem_.axes;
+    }
+    return here;
+  }
+
+ private:
+  Problem problem_ = {};  // of one image, with its points still to be set
+  bool shared_ = false;
+  std::vector<float> x_, y_;  // see Map
+};
+
+ffi::ErrorOr<Shapes> Shapes::Describe(ffi::Span<const int64_t> image,
+                                      const Grid& grid, const Rule& rule) {
   const size_t axes = rule.scale.size();
   const auto ends = grid.dimensions();
+  const bool is_map = rule.columns.size() > 0;
+  const auto last = static_cast<int64_t>(is_map ? axes + 1 : axes);
   if (axes < 1 || axes > kMaxAxes || rule.offset.size() != axes ||
       rule.tolerance.size() != axes || image.size() < axes + 1 ||
-      ends.size() < 1 || ends.back() != static_cast<int64_t>(axes) ||
+      ends.size() < 1 || ends.back() != last ||
+      (is_map && (axes != 2 || ends.size() < 2 || rule.rows.size() < 1)) ||
       rule.padding < 0 || rule.padding > static_cast<int64_t>(Padding::kWrap)) {
     return ffi::Unexpected(
         ffi::Error::InvalidArgument("stn_native: the arguments do not fit"));
   }
   Shapes shapes;
-  shapes.shared = rule.shared;
-  shapes.problem.axes = static_cast<int>(axes);
-  shapes.problem.padding = static_cast<Padding>(rule.padding);
-  shapes.problem.channels = image.back();
+  shapes.shared_ = rule.shared;
+  Problem& problem = shapes.problem_;
+  problem.axes = static_cast<int>(axes);
+  problem.padding = static_cast<Padding>(rule.padding);
+  problem.channels = image.back();
   const size_t batch_axes = image.size() - axes - 1;
   for (size_t a = 0; a < batch_axes; ++a) shapes.batch *= image[a];
   for (size_t a = batch_axes; a < image.size(); ++a) shapes.image *= image[a];
@@ -135,61 +163,106 @@ ffi::ErrorOr<Shapes> Describe(ffi::Span<const int64_t> image, const Grid& grid,
         "stn_native: an image of 2**31 elements or more"));
   }
   for (size_t a = 0; a < axes; ++a) {
-    shapes.problem.axis[a] = {static_cast<int32_t>(image[batch_axes + a]),
-                              rule.scale[a], rule.offset[a],
-                              rule.tolerance[a]};
+    problem.axis[a] = {static_cast<int32_t>(image[batch_axes + a]),
+                       rule.scale[a], rule.offset[a], rule.tolerance[a]};
   }
-  shapes.points = static_cast<int64_t>(grid.element_count() / axes);
-  if (!shapes.shared && shapes.batch) shapes.points /= shapes.batch;
+  int64_t* each = is_map ? &shapes.views : &shapes.points;
+  *each = static_cast<int64_t>(grid.element_count() / ends.back());
+  if (is_map) {
+    const int64_t rows = ends[ends.size() - 2];
+    problem.map.divides = rows == 3;
+    *each /= rows;
+    const auto width = static_cast<int64_t>(rule.columns.size());
+    problem.map.width = static_cast<int32_t>(width);
+    shapes.points = width * static_cast<int64_t>(rule.rows.size());
+    for (int64_t i = 0; i < width + kMargin; ++i) {
+      shapes.x_.push_back(rule.columns[i % width]);
+    }
+    shapes.y_.assign(rule.rows.begin(), rule.rows.end());
+    shapes.y_.resize(rule.rows.size() + kMargin);
+  }
+  if (!shapes.shared_ && shapes.batch) *each /= shapes.batch;
   return shapes;
 }
 
-// Points to a chunk: enough to be worth a thread, few enough to share out.
-int64_t ChunkOfPoints(const Shapes& shapes) {
-  constexpr int64_t kWork = 1 << 15;  // elements read or written
-  const int64_t each = shapes.problem.channels << shapes.problem.axes;
-  return std::max<int64_t>(kWork / each, 128);
-}
+// The points of all views, shared out in pieces: enough to be worth a thread,
+// few enough to share out. Where they begin depends on one view alone, and so
+// do its results.
+struct Pieces {
+  static constexpr int64_t kWork = 1 << 15;  // elements read or written
+  static constexpr int64_t kAligned = 128;   // points, a multiple of kBlock
+  int64_t views, points;                     // of each view
+  int64_t most, count;                       // points of a piece, and pieces
 
-// Calls body(b, start, n) for chunks of the points of every image.
-template <typename Body>
-void ForChunks(ffi::ThreadPool& pool, const Shapes& shapes, const Body& body) {
-  const int64_t total = shapes.batch * shapes.points;
-  const int64_t chunk = ChunkOfPoints(shapes);
-  ParallelFor(pool, (total + chunk - 1) / chunk, [&](int64_t i) {
-    const int64_t end = std::min(total, (i + 1) * chunk);
-    for (int64_t at = i * chunk; at < end;) {  // may span images
-      const int64_t b = at / shapes.points, start = at % shapes.points;
-      const int64_t n = std::min(end - at, shapes.points - start);
-      body(b, start, n);
-      at += n;
-    }
-  });
-}
+  explicit Pieces(const Shapes& shapes)
+      : views(shapes.batch * shapes.views), points(shapes.points) {
+    const int64_t each = shapes.channels() << shapes.axes();
+    const int64_t chunk = std::max<int64_t>(kWork / each, kAligned);
+    const int64_t wanted = (points + chunk - 1) / chunk;
+    most = (points + wanted - 1) / wanted;
+    most = (most + kAligned - 1) / kAligned * kAligned;
+    count = (points + most - 1) / most;
+    together_ = std::max<int64_t>(chunk / std::min(most, points), 1);
+  }
+
+  // Calls body(view, piece, start, n): the piece is the n points from `start`.
+  template <typename Body>
+  void ForEach(ffi::ThreadPool& pool, const Body& body) const {
+    const int64_t total = views * count;
+    ParallelFor(pool, (total + together_ - 1) / together_, [&](int64_t task) {
+      const int64_t end = std::min(total, (task + 1) * together_);
+      for (int64_t i = task * together_; i < end; ++i) {
+        const int64_t start = i % count * most;
+        body(i / count, i, start, std::min(most, points - start));
+      }
+    });
+  }
+
+ private:
+  int64_t together_;
+};
 
 template <typename T>
 void SampleTyped(ffi::ThreadPool& pool, const Shapes& shapes, const float* grid,
                  const T* image, T* out) {
-  const int64_t channels = shapes.problem.channels;
+  const int64_t channels = shapes.channels();
   const std::vector<T> zeros(channels, T{});
-  ForChunks(pool, shapes, [&](int64_t b, int64_t start, int64_t n) {
-    BestFor<T>().sample(shapes.At(grid, b, start, n), image + b * shapes.image,
-                        zeros.data(),
-                        out + (b * shapes.points + start) * channels);
+  Pieces(shapes).ForEach(
+      pool, [&](int64_t view, int64_t, int64_t start, int64_t n) {
+    const int64_t b = view / shapes.views, v = view % shapes.views;
+    BestFor<T>().sample(shapes.At(grid, b, v, start, n),
+                        image + b * shapes.image, zeros.data(),
+                        out + (view * shapes.points + start) * channels);
   });
 }
 
 template <typename T>
 void PullTyped(ffi::ThreadPool& pool, const Shapes& shapes, const float* grid,
                const T* image, const T* ct, float* out) {
-  const int64_t channels = shapes.problem.channels;
+  const int64_t channels = shapes.channels();
   const std::vector<T> zeros(channels, T{});
-  ForChunks(pool, shapes, [&](int64_t b, int64_t start, int64_t n) {
-    const int64_t at = b * shapes.points + start;
-    BestFor<T>().pull(shapes.At(grid, b, start, n), image + b * shapes.image,
+  const Pieces pieces(shapes);
+  constexpr int64_t kMatrix = 9;
+  std::vector<float> sums;  // of every piece
+  if (shapes.is_map()) sums.resize(pieces.views * pieces.count * kMatrix);
+  pieces.ForEach(
+      pool, [&](int64_t view, int64_t piece, int64_t start, int64_t n) {
+    const int64_t b = view / shapes.views, v = view % shapes.views;
+    const int64_t at = view * shapes.points + start;
+    BestFor<T>().pull(shapes.At(grid, b, v, start, n), image + b * shapes.image,
                       zeros.data(), ct + at * channels,
-                      out + at * shapes.problem.axes);
+                      shapes.is_map() ? sums.data() + piece * kMatrix
+                                      : out + at * shapes.axes());
   });
+  if (!shapes.is_map()) return;
+  for (int64_t view = 0; view < pieces.views; ++view) {
+    const float* from = sums.data() + view * pieces.count * kMatrix;
+    for (int64_t i = 0; i < shapes.matrix(); ++i) {
+      double sum = 0;
+      for (int64_t p = 0; p < pieces.count; ++p) sum += from[p * kMatrix + i];
+      out[view * shapes.matrix() + i] = static_cast<float>(sum);
+    }
+  }
 }
 
 template <typename T>
@@ -197,13 +270,13 @@ void ScatterTyped(ffi::ThreadPool& pool, const Shapes& shapes,
                   const float* grid, const T* ct, float* image) {
   // An image to a thread; where images are few each is cut into bands, which
   // does not change the order in which a pixel adds up.
-  const int32_t rows = shapes.problem.axis[0].size;
+  const int32_t rows = shapes.rows();
   const int64_t threads = std::max<int64_t>(pool.num_threads(), 1);
+  const int64_t numbers = shapes.views * shapes.points * shapes.channels();
   int64_t bands = 1;
   if (shapes.batch < 2 * threads) {
-    const int64_t work = shapes.points * shapes.problem.channels;
     bands = std::min({(2 * threads + shapes.batch - 1) / shapes.batch,
-                      int64_t{rows}, work / (1 << 13) + 1});
+                      int64_t{rows}, numbers / (1 << 13) + 1});
   }
   const int64_t row = shapes.image / rows;
   ParallelFor(pool, shapes.batch * bands, [&](int64_t i) {
@@ -212,9 +285,12 @@ void ScatterTyped(ffi::ThreadPool& pool, const Shapes& shapes,
     const auto end = static_cast<int32_t>((band + 1) * rows / bands);
     float* to = image + b * shapes.image;
     std::memset(to + begin * row, 0, (end - begin) * row * sizeof(float));
-    BestFor<T>().scatter(
-        shapes.At(grid, b, 0, shapes.points),
-        ct + b * shapes.points * shapes.problem.channels, begin, end, to);
+    for (int64_t v = 0; v < shapes.views; ++v) {
+      BestFor<T>().scatter(
+          shapes.At(grid, b, v, 0, shapes.points),
+          ct + (b * shapes.views + v) * shapes.points * shapes.channels(),
+          begin, end, to);
+    }
   });
 }
 
@@ -233,9 +309,11 @@ ffi::Error ForDtype(ffi::DataType dtype, const Body& body) {
 // image, grid -> warped
 ffi::Error Sample(ffi::ThreadPool pool, ffi::AnyBuffer image, Grid grid,
                   ffi::Result<ffi::AnyBuffer> out, int64_t padding, bool shared,
-                  Floats scale, Floats offset, Floats tolerance) {
-  auto shapes = Describe(image.dimensions(), grid,
-                         {padding, shared, scale, offset, tolerance});
+                  Floats scale, Floats offset, Floats tolerance, Floats rows,
+                  Floats columns) {
+  auto shapes = Shapes::Describe(
+      image.dimensions(), grid,
+      {padding, shared, scale, offset, tolerance, rows, columns});
   if (!shapes) return shapes.error();
   if (!out->element_count()) return ffi::Error::Success();
   return ForDtype(image.element_type(), [&](auto* type) {
@@ -246,12 +324,14 @@ ffi::Error Sample(ffi::ThreadPool pool, ffi::AnyBuffer image, Grid grid,
   });
 }
 
-// image, ct, grid -> the cotangent of the grid
+// image, ct, grid -> the cotangent of the grid, or of the matrices
 ffi::Error Pull(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer ct,
                 Grid grid, ffi::Result<Grid> out, int64_t padding, bool shared,
-                Floats scale, Floats offset, Floats tolerance) {
-  auto shapes = Describe(image.dimensions(), grid,
-                         {padding, shared, scale, offset, tolerance});
+                Floats scale, Floats offset, Floats tolerance, Floats rows,
+                Floats columns) {
+  auto shapes = Shapes::Describe(
+      image.dimensions(), grid,
+      {padding, shared, scale, offset, tolerance, rows, columns});
   if (!shapes) return shapes.error();
   if (ct.element_type() != image.element_type()) {
     return ffi::Error::InvalidArgument("stn_native: ct is not of image's type");
@@ -268,9 +348,11 @@ ffi::Error Pull(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer ct,
 // ct, grid -> the cotangent of the image, float32
 ffi::Error Scatter(ffi::ThreadPool pool, ffi::AnyBuffer ct, Grid grid,
                    ffi::Result<ffi::Buffer<ffi::F32>> image, int64_t padding,
-                   bool shared, Floats scale, Floats offset, Floats tolerance) {
-  auto shapes = Describe(image->dimensions(), grid,
-                         {padding, shared, scale, offset, tolerance});
+                   bool shared, Floats scale, Floats offset, Floats tolerance,
+                   Floats rows, Floats columns) {
+  auto shapes = Shapes::Describe(
+      image->dimensions(), grid,
+      {padding, shared, scale, offset, tolerance, rows, columns});
   if (!shapes) return shapes.error();
   if (!image->element_count()) return ffi::Error::Success();
   return ForDtype(ct.element_type(), [&](auto* type) {
@@ -289,7 +371,9 @@ auto WithRule(Arguments arguments) {
       .template Attr<bool>("shared")
       .template Attr<Floats>("scale")
       .template Attr<Floats>("offset")
-      .template Attr<Floats>("tolerance");
+      .template Attr<Floats>("tolerance")
+      .template Attr<Floats>("rows")
+      .template Attr<Floats>("columns");
 }
 
 }  // namespace

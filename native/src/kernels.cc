@@ -1,19 +1,20 @@
 // See kernels.h. Images of one channel are done kWide points at a time, of two
 // to four channels in one vector a point, of more along the channels.
-#include "locate.h"
+#include "blocks.h"
 
 namespace stn::STN_LEVEL {
 namespace {
 
-// C is the number of channels if it is 1 to 4, otherwise 0.
+// C is the number of channels if it is 1 to 4, otherwise 0; From is where the
+// points come from, see points.h.
 
 // A block, and the weight of every pixel of its points.
-template <int D>
-STN_INLINE void FillWeighted(const Problem& problem, int64_t start,
-                             int32_t begin, int32_t end, Block<D>* block,
-                             float (*weight)[kBlock]) {
-  FillBlock(problem, start, begin, end, block,
-            [&](const Group<D>& group, int i) STN_LAMBDA {
+template <int D, typename Points>
+STN_INLINE void FillWeighted(const Problem& problem, Points* points,
+                             int64_t start, int32_t begin, int32_t end,
+                             Block<D>* block, float (*weight)[kBlock]) {
+  block->Fill(problem, points, start, begin, end,
+              [&](const Group<D>& group, int i) STN_LAMBDA {
     ForEach<Block<D>::kPixels>([&](auto pixel) STN_LAMBDA {
       constexpr int k = decltype(pixel)::value;
       StoreWide(group.template RowWeight<k / 2>() *
@@ -41,21 +42,23 @@ STN_INLINE void Combine(const float* weight, const T* const* pixel,
   for (; c < channels; ++c) Store(total(one, c), out + c);
 }
 
-template <int D, int C, typename T>
+template <int D, int C, typename From, typename T>
 void Sample(const Problem& problem, const T* STN_RESTRICT image,
             const T* STN_RESTRICT zeros, T* STN_RESTRICT out) {
-  constexpr int kRows = Group<D>::kRows, kPixels = 2 * kRows;
+  constexpr int kPixels = Block<D>::kPixels;
   const int64_t channels = problem.channels;
   const int32_t size = problem.axis[0].size;
   if constexpr (C == 1) {
-    ForGroups<D>(problem, 0, size, [&](const Group<D>& group, int64_t i,
-                                       int64_t n) STN_LAMBDA {
+    int32_t stride[D];
+    FillStrides<D>(problem, stride);
+    ForGroups<D, typename From::Points>(
+        problem, stride, 0, size,
+        [&](const Group<D>& group, int64_t i, int64_t n) STN_LAMBDA {
       const Taps& inner = group.axis[D - 1];
       Wide total = {};
-      ForEach<kRows>([&](auto row) STN_LAMBDA {
+      group.ForRows(problem, stride, image,
+                    [&](auto row, Wide first, Wide second) STN_LAMBDA {
         constexpr int r = decltype(row)::value;
-        Wide first, second;
-        group.template LoadRow<r>(problem, image, &first, &second);
         const Wide part = inner.weight[0] * first + inner.weight[1] * second;
         total += group.template RowWeight<r>() * part;
       });
@@ -63,27 +66,34 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
     });
     return;
   }
-  Block<D> block;
+  Block<D> block(problem);
+  typename From::Points points(problem);
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillWeighted(problem, start, 0, size, &block, weight);
+    FillWeighted(problem, &points, start, 0, size, &block, weight);
     for (int i = 0; i < block.n; ++i) {
-      Prefetch<0>(problem, block, i, image);
+      block.template Prefetch<0>(problem, i, image);
       T* to = out + (start + i) * channels;
       if constexpr (C > 1) {
         Quad total = {};
-        ForEach<kRows>([&](auto row) STN_LAMBDA {
+        block.template ForRows<C>(
+            i, image, zeros,
+            [&](auto row, Quad first, Quad second) STN_LAMBDA {
           constexpr int r = decltype(row)::value;
-          Quad first, second;
-          LoadRow<r, C>(block, i, image, zeros, &first, &second);
           total += weight[2 * r][i] * first + weight[2 * r + 1][i] * second;
         });
-        StoreQuad<C>(total, to);
+        // The point behind it, if there is one, is written later.
+        if (i + 1 < block.n) {
+          StoreOver<C>(total, to);
+        } else {
+          StoreQuad<C>(total, to);
+        }
       } else {
         const T* pixel[kPixels];
         float factor[kPixels];
         for (int k = 0; k < kPixels; ++k) {
-          pixel[k] = block.inside[k][i] ? image + block.offset[k][i] : zeros;
+          const T* from = block.Pixel(image, k, i);
+          pixel[k] = from ? from : zeros;
           factor[k] = weight[k][i];
         }
         Combine<kPixels>(factor, pixel, channels, to);
@@ -135,42 +145,43 @@ STN_INLINE void AddSlopes(const W& weight, V first, V second, V* slope) {
   slope[D - 1] += along;
 }
 
-// out (n, D) from the coordinates and the slopes along each axis of pixels.
-template <int D>
-STN_INLINE void StoreSlopes(const Problem& problem, const Wide* pixel,
-                            const Wide* slope, int64_t n, float* out) {
-  float along[D][kWide];
+// Passes on the cotangents of the coordinates, of the next points: from their
+// pixels and from the slopes along each axis of pixels.
+template <int D, typename Cotangent>
+STN_INLINE void AddCotangents(const Problem& problem, const Wide* pixel,
+                              const Wide* slope, int64_t n,
+                              Cotangent* cotangent) {
+  Wide along[D];
   for (int a = 0; a < D; ++a) {
     // NaN stays NaN. Where the coordinate was clipped, it moves nothing.
     const WideInt clipped = (pixel[a] == kFar) | (pixel[a] == -kFar);
     const Wide moved = problem.axis[a].scale * slope[a] + 0.0f * pixel[a];
-    StoreWide(Only(~clipped, moved), along[a]);
+    along[a] = Only(~clipped, moved);
   }
-  if (n > kWide) n = kWide;
-  for (int i = 0; i < n; ++i) {
-    for (int a = 0; a < D; ++a) out[i * D + (D - 1 - a)] = along[a][i];
-  }
+  cotangent->Add(along, n);
 }
 
-template <int D, int C, typename T>
+template <int D, int C, typename From, typename T>
 void Pull(const Problem& problem, const T* STN_RESTRICT image,
           const T* STN_RESTRICT zeros, const T* STN_RESTRICT ct,
           float* STN_RESTRICT out) {
-  constexpr int kRows = Group<D>::kRows, kPixels = 2 * kRows;
+  constexpr int kPixels = Block<D>::kPixels;
   const int64_t channels = problem.channels;
   const int32_t size = problem.axis[0].size;
+  typename From::Cotangent cotangent(problem, out);
   if constexpr (C == 1) {
-    ForGroups<D>(problem, 0, size, [&](const Group<D>& group, int64_t i,
-                                       int64_t n) STN_LAMBDA {
+    int32_t stride[D];
+    FillStrides<D>(problem, stride);
+    ForGroups<D, typename From::Points>(
+        problem, stride, 0, size,
+        [&](const Group<D>& group, int64_t i, int64_t n) STN_LAMBDA {
       const auto weight = [&](int a, int tap) STN_LAMBDA {
         return group.axis[a].weight[tap];
       };
       Wide slope[D] = {};
-      ForEach<kRows>([&](auto row) STN_LAMBDA {
-        constexpr int r = decltype(row)::value;
-        Wide first, second;
-        group.template LoadRow<r>(problem, image, &first, &second);
-        AddSlopes<D, r>(weight, first, second, slope);
+      group.ForRows(problem, stride, image,
+                    [&](auto row, Wide first, Wide second) STN_LAMBDA {
+        AddSlopes<D, decltype(row)::value>(weight, first, second, slope);
       });
       const Wide factor = LoadFirst(ct + i, n);
       Wide pixel[D];
@@ -178,15 +189,17 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
         pixel[a] = group.axis[a].pixel;
         slope[a] *= factor;
       }
-      StoreSlopes<D>(problem, pixel, slope, n, out + i * D);
+      AddCotangents<D>(problem, pixel, slope, n, &cotangent);
     });
+    cotangent.Finish();
     return;
   }
-  Block<D> block;
+  Block<D> block(problem);
+  typename From::Points points(problem);
   float weights[D][2][kBlock], slopes[D][kBlock] = {}, pixels[D][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillBlock(problem, start, 0, size, &block,
-              [&](const Group<D>& group, int i) STN_LAMBDA {
+    block.Fill(problem, &points, start, 0, size,
+               [&](const Group<D>& group, int i) STN_LAMBDA {
       for (int a = 0; a < D; ++a) {
         for (int t = 0; t < 2; ++t) {
           StoreWide(group.axis[a].weight[t], weights[a][t] + i);
@@ -195,29 +208,29 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
       }
     });
     for (int i = 0; i < block.n; ++i) {
-      Prefetch<0>(problem, block, i, image);
+      block.template Prefetch<0>(problem, i, image);
       const auto weight = [&](int a, int tap) STN_LAMBDA {
         return weights[a][tap][i];
       };
       const T* from = ct + (start + i) * channels;
       if constexpr (C > 1) {
         Quad slope[D] = {};
-        ForEach<kRows>([&](auto row) STN_LAMBDA {
-          constexpr int r = decltype(row)::value;
-          Quad first, second;
-          LoadRow<r, C>(block, i, image, zeros, &first, &second);
-          AddSlopes<D, r>(weight, first, second, slope);
+        block.template ForRows<C>(
+            i, image, zeros,
+            [&](auto row, Quad first, Quad second) STN_LAMBDA {
+          AddSlopes<D, decltype(row)::value>(weight, first, second, slope);
         });
         const Quad factor = LoadQuad<C>(from);
         for (int a = 0; a < D; ++a) slopes[a][i] = SumOf<C>(factor * slope[a]);
       } else {
         const T* pixel[kPixels];
         for (int k = 0; k < kPixels; ++k) {
-          pixel[k] = block.inside[k][i] ? image + block.offset[k][i] : zeros;
+          const T* at = block.Pixel(image, k, i);
+          pixel[k] = at ? at : zeros;
         }
         float dot[kPixels], slope[D] = {};
         Dots<kPixels>(pixel, from, channels, dot);
-        ForEach<kRows>([&](auto row) STN_LAMBDA {
+        ForEach<kPixels / 2>([&](auto row) STN_LAMBDA {
           constexpr int r = decltype(row)::value;
           AddSlopes<D, r>(weight, dot[2 * r], dot[2 * r + 1], slope);
         });
@@ -230,61 +243,46 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
         pixel[a] = LoadWide(pixels[a] + i);
         slope[a] = LoadWide(slopes[a] + i);
       }
-      StoreSlopes<D>(problem, pixel, slope, block.n - i,
-                     out + (start + i) * D);
+      AddCotangents<D>(problem, pixel, slope, block.n - i, &cotangent);
     }
+  }
+  cotangent.Finish();
+}
+
+
+// image[offset] += value for kBlock points, in an order in which neighbours are
+// far apart: one that waits for the sum of the one before takes longer.
+constexpr int kApart = 16;
+template <typename F>
+STN_INLINE void ForPointsApart(int n, const F& f) {
+  for (int first = 0; first < kApart && first < n; ++first) {
+    for (int i = first; i < n; i += kApart) f(i);
   }
 }
 
-template <int D, int C, typename T>
+template <int D, int C, typename From, typename T>
 void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
              int32_t end, float* STN_RESTRICT image) {
-  constexpr int kRows = Group<D>::kRows, kPixels = 2 * kRows;
+  constexpr int kPixels = Block<D>::kPixels;
   const int64_t channels = problem.channels;
-  if constexpr (C == 1) {
-    ForGroups<D>(problem, begin, end, [&](const Group<D>& group, int64_t i,
-                                          int64_t n) STN_LAMBDA {
-      const Wide value = LoadFirst(ct + i, n);
-      float part[kPixels][kWide];
-      int32_t offset[kPixels][kWide];
-      ForEach<kPixels>([&](auto pixel) STN_LAMBDA {
-        constexpr int k = decltype(pixel)::value;
-        const Taps& inner = group.axis[D - 1];
-        const WideInt inside =
-            group.template RowInside<k / 2>() & inner.inside[k % 2];
-        const Wide weight =
-            group.template RowWeight<k / 2>() * inner.weight[k % 2];
-        StoreWide(Only(inside, weight * value), part[k]);
-        StoreAs(group.template RowOffset<k / 2>() + inner.offset[k % 2],
-                offset[k]);
-      });
-      const int here = n < kWide ? static_cast<int>(n) : kWide;
-      for (int j = 0; j < here; ++j) {
-        for (int k = 0; k < kPixels; ++k) {
-          image[static_cast<uint32_t>(offset[k][j])] += part[k][j];
-        }
-      }
-    });
-    return;
-  }
-  Block<D> block;
+  Block<D> block(problem);
+  typename From::Points points(problem);
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillWeighted(problem, start, begin, end, &block, weight);
+    FillWeighted(problem, &points, start, begin, end, &block, weight);
     if (!block.any) continue;
-    for (int i = 0; i < block.n; ++i) {
-      Prefetch<1>(problem, block, i, image);
+    ForPointsApart(block.n, [&](int i) STN_LAMBDA {
+      block.template Prefetch<1>(problem, i, image);
       const T* from = ct + (start + i) * channels;
-      const bool whole = block.whole[i];
       Quad factor = {};
-      if constexpr (C > 1) factor = LoadQuad<C>(from);
+      if constexpr (C > 0) factor = LoadQuad<C>(from);
       for (int k = 0; k < kPixels; ++k) {
-        if (!whole && !block.inside[k][i]) continue;
-        float* to = image + block.offset[k][i];
-        if constexpr (C > 1) {
-          AddQuad<C>(weight[k][i] * factor, to);
+        float* to = block.Pixel(image, k, i);
+        if (to == nullptr) continue;
+        const float w = weight[k][i];
+        if constexpr (C > 0) {
+          AddQuad<C>(w * factor, to);
         } else {
-          const float w = weight[k][i];
           int64_t c = 0;
           for (; c + kWide <= channels; c += kWide) {
             StoreWide(LoadWide(to + c) + w * LoadWide(from + c), to + c);
@@ -296,24 +294,27 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
           for (; c < channels; ++c) to[c] += w * Load(from + c);
         }
       }
-    }
+    });
   }
 }
 
 // From the run-time numbers of axes and channels to the compiled ones.
-#define STN_DISPATCH_CHANNELS(D, FUNCTION, ...)      \
-  switch (problem.channels) {                        \
-    case 1: return FUNCTION<D, 1, T>(__VA_ARGS__);   \
-    case 2: return FUNCTION<D, 2, T>(__VA_ARGS__);   \
-    case 3: return FUNCTION<D, 3, T>(__VA_ARGS__);   \
-    case 4: return FUNCTION<D, 4, T>(__VA_ARGS__);   \
-    default: return FUNCTION<D, 0, T>(__VA_ARGS__);  \
+#define STN_DISPATCH_CHANNELS(D, From, FUNCTION, ...)         \
+  switch (problem.channels) {                                 \
+    case 1: return FUNCTION<D, 1, From<D>, T>(__VA_ARGS__);   \
+    case 2: return FUNCTION<D, 2, From<D>, T>(__VA_ARGS__);   \
+    case 3: return FUNCTION<D, 3, From<D>, T>(__VA_ARGS__);   \
+    case 4: return FUNCTION<D, 4, From<D>, T>(__VA_ARGS__);   \
+    default: return FUNCTION<D, 0, From<D>, T>(__VA_ARGS__);  \
   }
-#define STN_DISPATCH(FUNCTION, ...)                           \
-  switch (problem.axes) {                                     \
-    case 1: STN_DISPATCH_CHANNELS(1, FUNCTION, __VA_ARGS__)   \
-    case 2: STN_DISPATCH_CHANNELS(2, FUNCTION, __VA_ARGS__)   \
-    default: STN_DISPATCH_CHANNELS(3, FUNCTION, __VA_ARGS__)  \
+#define STN_DISPATCH(FUNCTION, ...)                                     \
+  if (problem.grid == nullptr) {                                        \
+    STN_DISPATCH_CHANNELS(2, FromMap, FUNCTION, __VA_ARGS__)            \
+  }                                                                     \
+  switch (problem.axes) {                                               \
+    case 1: STN_DISPATCH_CHANNELS(1, FromGrid, FUNCTION, __VA_ARGS__)   \
+    case 2: STN_DISPATCH_CHANNELS(2, FromGrid, FUNCTION, __VA_ARGS__)   \
+    default: STN_DISPATCH_CHANNELS(3, FromGrid, FUNCTION, __VA_ARGS__)  \
   }
 
 template <typename T>

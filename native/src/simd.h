@@ -71,10 +71,21 @@ STN_INLINE Wide Select(WideInt mask, Wide yes, Wide no) {
 }
 
 STN_INLINE bool AnyOf(WideInt mask) {
+#if defined(__AVX__)
+  return __builtin_ia32_movmskps256(Bits<Wide>(mask)) != 0;
+#else
   int64_t part[kWide / 2], any = 0;
   __builtin_memcpy(part, &mask, sizeof(mask));
   for (int i = 0; i < kWide / 2; ++i) any |= part[i];
   return any != 0;
+#endif
+}
+STN_INLINE bool AllOf(WideInt mask) {
+#if defined(__AVX__)
+  return __builtin_ia32_movmskps256(Bits<Wide>(mask)) == 0xff;
+#else
+  return !AnyOf(~mask);
+#endif
 }
 
 // To the nearest integer, at ties the even one.
@@ -113,7 +124,11 @@ STN_INLINE void StoreWide(Wide value, float* p) {
   StoreAs(value, p);
 }
 STN_INLINE void StoreWide(Wide value, BFloat16* p) {
-  for (int i = 0; i < kWide; ++i) Store(value[i], p + i);
+  const WideInt bits = Bits<WideInt>(value);
+  const WideInt rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const WideInt number = value == value;
+  StoreAs(__builtin_convertvector(number ? rounded : WideInt{} + 0x7fc0,
+                                  WideHalf), p);
 }
 
 // The first n of them, or all; the others are 0, and not touched.
@@ -138,9 +153,8 @@ struct Offsets {
 };
 
 // kWide pairs of neighbours, apart: at the offsets, and one further.
-STN_INLINE void LoadPairs(const float* p, WideInt offsets, Wide* first,
+STN_INLINE void LoadPairs(const float* p, const Offsets& from, Wide* first,
                           Wide* second) {
-  const Offsets from(offsets);
   const auto pair = [&](int i) STN_LAMBDA { return LoadAs<double>(p + from.at[i]); };
 #if defined(__AVX__)
   const Wide a = Bits<Wide>(WidePairs{pair(0), pair(1), pair(4), pair(5)});
@@ -154,15 +168,13 @@ STN_INLINE void LoadPairs(const float* p, WideInt offsets, Wide* first,
   *second = STN_SHUFFLE(WideInt, a, b, 1, 3, 5, 7);
 #endif
 }
-STN_INLINE void LoadPairs(const BFloat16* p, WideInt offsets, Wide* first,
+STN_INLINE void LoadPairs(const BFloat16* p, const Offsets& from, Wide* first,
                           Wide* second) {
-  const Offsets from(offsets);
   WideInt pairs;
   for (int i = 0; i < kWide; ++i) pairs[i] = LoadAs<int32_t>(p + from.at[i]);
   *first = Bits<Wide>(pairs << 16);
   *second = Bits<Wide>(pairs & static_cast<int32_t>(0xffff0000));
 }
-
 
 // One from each offset.
 template <typename T>
@@ -191,12 +203,32 @@ template <>
 STN_INLINE Quad LoadQuad<4, float>(const float* p) {
   return LoadAs<Quad>(p);
 }
+typedef float Half __attribute__((vector_size(8)));
 template <int C, typename T>
 STN_INLINE void StoreQuad(Quad value, T* p) {
   for (int c = 0; c < C; ++c) Store(value[c], p + c);
 }
 template <>
+STN_INLINE void StoreQuad<2, float>(Quad value, float* p) {
+  StoreAs(Half{value[0], value[1]}, p);
+}
+template <>
+STN_INLINE void StoreQuad<3, float>(Quad value, float* p) {
+  StoreAs(Half{value[0], value[1]}, p);
+  p[2] = value[2];
+}
+template <>
 STN_INLINE void StoreQuad<4, float>(Quad value, float* p) {
+  StoreAs(value, p);
+}
+
+// The same, and anything in up to 4 - C numbers behind it.
+template <int C, typename T>
+STN_INLINE void StoreOver(Quad value, T* p) {
+  StoreQuad<C>(value, p);
+}
+template <>
+STN_INLINE void StoreOver<3, float>(Quad value, float* p) {
   StoreAs(value, p);
 }
 
@@ -223,8 +255,9 @@ STN_INLINE void LoadQuads<2, float>(const float* p, Quad* first, Quad* second) {
 // be the same one, loads in the same way: the processor hands them over.
 template <int C>
 STN_INLINE void AddQuad(Quad value, float* p) {
-  typedef float Half __attribute__((vector_size(8)));
-  if constexpr (C == 4) {
+  if constexpr (C == 1) {
+    p[0] += value[0];
+  } else if constexpr (C == 4) {
     StoreQuad<4>(LoadAs<Quad>(p) + value, p);
   } else {
     const Half sum = LoadAs<Half>(p) + Half{value[0], value[1]};

@@ -193,7 +193,7 @@ class SpatialTransformer(nn.Module):
     return grid_sample(image, grid, **self._options())
 
   def _warp(self, x, theta, grid, family, output_size, sample):
-    if self.antialias is None:
+    if self.antialias is None and family.rows is None:
       return sample(x, grid)
     warp = functools.partial(
       spatial_transform,

@@ -10,7 +10,7 @@ from stn.sampling.dispatch import IMPLEMENTATIONS, implementations
 from stn.sampling.gradients import GRADIENTS, GradientRule, linearised_gradient
 from stn.sampling.kernels import KERNELS, Kernel, cubic_kernel
 from stn.sampling.paddings import PADDINGS
-from stn.sampling.sampler import grid_sample
+from stn.sampling.sampler import grid_sample, sample_rows
 
 __all__ = [
   "GRADIENTS",
@@ -23,4 +23,5 @@ __all__ = [
   "grid_sample",
   "implementations",
   "linearised_gradient",
+  "sample_rows",
 ]

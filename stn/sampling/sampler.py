@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -108,29 +109,15 @@ def grid_sample(
     f" for an image of {d} spatial axes",
   )
   spatial = image.shape[:-1]
-  if not 0 < math.prod(spatial) < 2**31:
-    raise ValueError(
-      "`image` must have at least one and fewer than 2**31 pixels; got "
-      f"spatial axes {spatial}."
-    )
-  check_choice("padding_mode", padding_mode, PADDINGS)
-  interpolation = Interpolation(
-    get_kernel(method),
-    PADDINGS[padding_mode],
-    align_corners,
-    _as_fill(fill_value, padding_mode, image.shape[-1]),
+  interpolation = _get_interpolation(
+    image, method, padding_mode, fill_value, align_corners
   )
   sample_kernel = get_implementation(implementation)
   if footprint is not None:
     footprint = _check_footprint(footprint, grid, interpolation.kernel)
   rule = _get_rule(gradient)
 
-  if (
-    rule is None
-    and footprint is None
-    and implementation in linear.IMPLEMENTATIONS
-    and linear.supports(interpolation)
-  ):
+  if footprint is None and _is_linear(interpolation, rule, implementation):
     return linear.sample_grid(
       image, grid, interpolation, implementation=implementation
     )
@@ -152,6 +139,99 @@ def grid_sample(
     full = image.astype(full_dtype(image, *pixels))
     warped = gradients.sample(rule, sample, full, pixels, interpolation)
   return warped.astype(image.dtype)
+
+
+def sample_rows(
+  image: jax.Array,
+  rows: jax.Array,
+  output_size: Sequence[int],
+  *,
+  method: str | Kernel = "linear",
+  padding_mode: str = "zeros",
+  fill_value: ArrayLike | None = None,
+  align_corners: bool = False,
+  gradient: str | GradientRule = "exact",
+  implementation: str | None = None,
+) -> jax.Array:
+  """Samples an image at the regular grid to which a matrix is applied.
+
+  It is `grid_sample` at that grid. Under the linear kernel and the exact
+  gradient C++ computes the points one by one, and sums the gradient of the
+  matrix as it goes: neither the grid nor its gradient is in memory.
+
+  Args:
+    image: one image (*spatial, C), of a floating dtype.
+    rows: of the matrix, see `stn.Transform.rows`, float32 or float64.
+    output_size: d ints.
+    method: see `grid_sample`.
+    padding_mode: see `grid_sample`.
+    fill_value: see `grid_sample`.
+    align_corners: see `grid_sample`.
+    gradient: see `grid_sample`.
+    implementation: see `grid_sample`.
+
+  Returns:
+    (*output_size, C), of the image's dtype.
+  """
+  interpolation = _get_interpolation(
+    image, method, padding_mode, fill_value, align_corners
+  )
+  get_implementation(implementation)
+  if _is_linear(interpolation, _get_rule(gradient), implementation):
+    return linear.sample_grid(
+      image,
+      rows,
+      interpolation,
+      output_size=tuple(output_size),
+      implementation=implementation,
+    )
+  grid = grids.rows_grid(rows, output_size, align_corners=align_corners)
+  return grid_sample(
+    image,
+    grid,
+    method=method,
+    padding_mode=padding_mode,
+    fill_value=fill_value,
+    align_corners=align_corners,
+    gradient=gradient,
+    implementation=implementation,
+  )
+
+
+def _is_linear(
+  interpolation: Interpolation,
+  rule: GradientRule | None,
+  implementation: str | None,
+) -> bool:
+  """Whether a case runs in the linear sampler, which has rules of its own."""
+  return (
+    rule is None
+    and implementation in linear.IMPLEMENTATIONS
+    and linear.supports(interpolation)
+  )
+
+
+def _get_interpolation(
+  image: jax.Array,
+  method: str | Kernel,
+  padding_mode: str,
+  fill_value: ArrayLike | None,
+  align_corners: bool,
+) -> Interpolation:
+  """The options of a sampler as one value, or an error."""
+  spatial = image.shape[:-1]
+  if not 0 < math.prod(spatial) < 2**31:
+    raise ValueError(
+      "`image` must have at least one and fewer than 2**31 pixels; got "
+      f"spatial axes {spatial}."
+    )
+  check_choice("padding_mode", padding_mode, PADDINGS)
+  return Interpolation(
+    get_kernel(method),
+    PADDINGS[padding_mode],
+    align_corners,
+    _as_fill(fill_value, padding_mode, image.shape[-1]),
+  )
 
 
 def _get_rule(gradient: str | GradientRule) -> GradientRule | None:

@@ -80,10 +80,15 @@ def affine(ndim: int = 2) -> Transform:
     12
   """
   shape = (ndim, ndim + 1)
+
+  def rows(theta):
+    return jnp.reshape(theta, shape)
+
   return Transform(
     identity=np.eye(*shape, dtype=np.float32).reshape(-1),
     apply=apply_affine,
-    matrix=lambda theta: to_square(jnp.reshape(theta, shape)),
+    matrix=lambda theta: to_square(rows(theta)),
     linear=True,
+    rows=rows,
     shift=tuple(range(ndim, ndim * (ndim + 1), ndim + 1)),
   )

@@ -24,6 +24,10 @@ class Transform:
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
       affine in theta. Then `theta_from_points` can fit it.
+    rows: for a family whose `apply` is `apply_rows(rows(theta), points)`, so
+      that a sampler may compute it point by point: theta -> the rows of the
+      matrix that are not constant, (d, d + 1) of affine maps, (d + 1, d + 1)
+      of projective ones; otherwise None.
     shift: where in theta the translation is, along x, y, z; () if nowhere.
     has_identity: False for a family in which no theta leaves all points where
       they are; its `identity` is only where to start.
@@ -33,6 +37,7 @@ class Transform:
   apply: Callable[..., jax.Array]
   matrix: Callable[..., jax.Array] | None = None
   linear: bool = False
+  rows: Callable[..., jax.Array] | None = None
   shift: tuple[int, ...] = ()
   has_identity: bool = True
 

@@ -1,5 +1,6 @@
 """The projective family: homographies."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,6 +10,25 @@ from stn.transforms.base import Transform, as_arguments
 # A point whose denominator is at most HORIZON has no source point in the image:
 # all its coordinates are FAR, which is outside of any image.
 HORIZON, FAR = 1e-3, 1e4
+
+
+def apply_rows(rows: jax.Array, points: jax.Array) -> jax.Array:
+  """Applies the rows of a matrix, see `Transform.rows`, to points.
+
+  Args:
+    rows: (d, d + 1), or (d + 1, d + 1), whose last is that of the denominators.
+    points: (..., d), of the same dtype.
+
+  Returns:
+    The source points, of the shape of `points`.
+  """
+  sources = homogeneous_rows(rows, points)
+  if len(sources) > points.shape[-1]:
+    *sources, w = sources
+    beyond = w <= HORIZON
+    w = jnp.where(beyond, 1, w)
+    sources = [jnp.where(beyond, FAR, source / w) for source in sources]
+  return jnp.stack(sources, axis=-1)
 
 
 def projective(ndim: int = 2) -> Transform:
@@ -45,15 +65,13 @@ def projective(ndim: int = 2) -> Transform:
 
   def apply(theta, points):
     theta, points = as_arguments(theta, points, identity.size, ndim)
-    *rows, w = homogeneous_rows(matrix(theta), points)
-    beyond = w <= HORIZON
-    w = jnp.where(beyond, 1, w)
-    return jnp.stack([jnp.where(beyond, FAR, row / w) for row in rows], axis=-1)
+    return apply_rows(matrix(theta), points)
 
   return Transform(
     identity=identity,
     apply=apply,
     matrix=matrix,
     linear=True,
+    rows=matrix,
     shift=tuple(range(ndim, ndim * size, size)),
   )

@@ -94,6 +94,7 @@ def _family(
     identity=identity,
     apply=apply,
     matrix=lambda theta: to_square(rows(theta)),
+    rows=rows,
     linear=not rotation,
     shift=tuple(range(ends[1], identity.size)),
     has_identity=fixed_scale == 1,

@@ -16,8 +16,8 @@ class BatchAxis(NamedTuple):
   Attributes:
     image: (*spatial, C) of one example, as an argument or as a result.
     values: (*points, C), what is sampled.
-    grid: (*points, d).
-    tangent: (*points, d), of a grid.
+    grid: (*points, d); or (d or d + 1, d + 1), see `Options.output_size`.
+    tangent: of a grid, with its shape.
   """
 
   image: int | None = None
@@ -34,6 +34,9 @@ class Options(NamedTuple):
     align_corners: the rule of normalised coordinates, and where `padding`
       reflects.
     normalised: whether a grid is in [-1, 1] or in pixels.
+    output_size: None: a grid is in memory. Otherwise what plays its role is
+      the matrix, see `Transform.rows`, that takes the regular grid of this
+      size to the points; points and values are (*output_size, ...).
     implementation: "xla", "native", or None for the faster one.
     vmaps: the batch axes, the outermost first; each counts without those that
       come before.
@@ -42,6 +45,7 @@ class Options(NamedTuple):
   padding: Padding
   align_corners: bool
   normalised: bool = True
+  output_size: tuple[int, ...] | None = None
   implementation: str | None = None
   vmaps: tuple[BatchAxis, ...] = ()
 
@@ -60,8 +64,9 @@ class Layout(NamedTuple):
   """How an operation runs over all of its batch axes at once.
 
   An axis that the image lacks joins the points: many grids on one image are
-  one large grid, and the image is not repeated. The others are leading axes of
-  every array, but for a grid that all images share.
+  one large grid, and the image is not repeated; of many matrices it is a
+  leading axis. The others are leading axes of every array, but for a grid that
+  all images share.
 
   Attributes:
     vmaps: of the `Options`.

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stn.grids import pixel_rule
+from stn.grids import grid_axes, pixel_rule
 from stn.sampling import paddings
 from stn.sampling.linear.batching import Layout, Options, unbatched
 from stn.sampling.paddings import Padding
@@ -139,6 +139,7 @@ def find_call(
       padding=np.int64(_PADDINGS[options.padding, options.align_corners]),
       shared=layout.shared and bool(layout.batch),
       **_pixel_rules(options, spatial),
+      **_regular_grid(options),
     )
 
   return call
@@ -152,6 +153,7 @@ def _supports(options: Options, avals: Sequence[Any]) -> bool:
     (options.padding, options.align_corners) in _PADDINGS
     and values.dtype in (jnp.float32, jnp.bfloat16)
     and grid.dtype == jnp.float32
+    and (options.output_size is None or len(options.output_size) == 2)
     and all(isinstance(n, int) and n > 0 for n in dims)
   )
 
@@ -167,6 +169,14 @@ def _pixel_rules(
     ]
   names = "scale", "offset", "tolerance"
   return dict(zip(names, np.asarray(rules, np.float32).T, strict=True))
+
+
+def _regular_grid(options: Options) -> dict[str, np.ndarray]:
+  """The grid that a matrix is applied to; nothing where there is a grid."""
+  axes = [np.zeros(0, np.float32)] * 2
+  if options.output_size is not None:
+    axes = grid_axes(options.output_size, align_corners=options.align_corners)
+  return dict(zip(("rows", "columns"), axes, strict=True))
 
 
 def _is_exported(ctx: Any) -> bool:

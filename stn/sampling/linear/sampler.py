@@ -31,16 +31,20 @@ def sample_grid(
   interpolation: Interpolation,
   *,
   normalised: bool = True,
+  output_size: tuple[int, ...] | None = None,
   implementation: str | None = None,
 ) -> jax.Array:
   """Samples an image at the points of a grid.
 
   Args:
     image: (*spatial, C), of a floating dtype.
-    grid: (*output, d), (x, y, ...), float32 or float64.
+    grid: (*output, d), (x, y, ...), float32 or float64; or the matrix of one,
+      if `output_size` is given.
     interpolation: one that is supported. Its `align_corners` is the rule of
       normalised coordinates, too.
     normalised: whether the grid is in [-1, 1] or in pixels.
+    output_size: None, or the size of the regular grid that `grid`, a matrix
+      (see `Transform.rows`), is applied to: no grid is in memory in C++.
     implementation: "xla", "native", or None for the faster one. XLA runs what
       C++ does not support.
 
@@ -51,6 +55,7 @@ def sample_grid(
     interpolation.padding,
     interpolation.align_corners,
     normalised=normalised,
+    output_size=output_size,
     implementation=implementation,
   )
   return sample_p.bind(*match_varying_axes(image, grid), options=options)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from stn._checks import full_dtype
-from stn.grids import grid_to_pixels
+from stn.grids import grid_to_pixels, rows_grid
 from stn.sampling import gather
 from stn.sampling.interpolation import Interpolation
 from stn.sampling.kernels import KERNELS
@@ -35,6 +35,10 @@ def _interpolation(options: Options, channels: int) -> Interpolation:
 
 
 def _to_pixels(options, spatial, grid):
+  if options.output_size is not None:
+    grid = rows_grid(
+      grid, options.output_size, align_corners=options.align_corners
+    )
   if not options.normalised:
     return [grid[..., -1 - axis] for axis in range(len(spatial))]
   return grid_to_pixels(grid, spatial, align_corners=options.align_corners)
