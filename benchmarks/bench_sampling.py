@@ -6,8 +6,9 @@
 Peers that are not installed are left out. Runs take turns, each timed after
 two untimed ones: compare rows within one table only. "MB temp" is what a
 program allocates in addition to its arguments and results, as XLA plans it. The
-second table is of the default sampler alone: its cost as batch, channels and
-output grow.
+second table is of the whole layer of a spatial transformer, from theta to the
+warped images, the third of the default sampler alone: its cost as batch,
+channels and output grow.
 """
 
 import argparse
@@ -18,16 +19,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from samplers import (
+  LAYER_PASSES,
+  LAYERS,
   PASSES,
   WORKLOADS,
   Contestant,
   Workload,
   bytes_moved,
   contestants,
+  layers,
 )
 from timing import measure, put_in_page, write_report
 
 from stn.sampling import implementations
+
+# At most so much of torch's time, says the plan: by pass.
+LAYER_AIMS = {"forward": 0.35, "theta": 0.35, "both": 0.45}
 
 # What grows, the rest being the same.
 SCALING = {
@@ -140,6 +147,21 @@ def table(rows: list[dict[str, Any]], bandwidth: float) -> list[list[str]]:
   return [head, *body]
 
 
+def layer_table(rows: list[dict[str, Any]]) -> list[list[str]]:
+  """The default layer's time, as a ratio to the others', and what it may be."""
+  times = {(row["workload"], row["pass"], row["by"]): row["ms"] for row in rows}
+  body = []
+  for workload in LAYERS:
+    for direction in LAYER_PASSES:
+      case = workload, direction
+      if (*case, "torch") not in times:
+        continue
+      ours = times[*case, "default"]
+      ratios = [f"{ours / times[*case, by]:.2f}" for by in ("xla", "torch")]
+      body.append([*case, f"{ours:.2f}", *ratios, f"{LAYER_AIMS[direction]}"])
+  return [["workload", "pass", "ms", "/ xla", "/ torch", "aim"], *body]
+
+
 def scaling_table(rows: list[dict[str, Any]]) -> list[list[str]]:
   """Nanoseconds for each number of the output."""
   body = []
@@ -154,6 +176,7 @@ def main() -> None:
   """Measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--workloads", default=",".join(WORKLOADS))
+  parser.add_argument("--layers", default=",".join(LAYERS))
   parser.add_argument("--passes", default=",".join(PASSES))
   parser.add_argument("--by", default="", help="contestants; all by default")
   parser.add_argument("--rounds", type=int, default=20)
@@ -170,10 +193,17 @@ def main() -> None:
   bandwidth = copy_bandwidth()
   rows = []
   print_head()
-  for name in flags.workloads.split(","):
+  for name in filter(None, flags.workloads.split(",")):
     for direction in flags.passes.split(","):
       measured = measure_workload(
         name, WORKLOADS[name], direction, peers, flags.rounds
+      )
+      print_rows(measured, bandwidth)
+      rows += measured
+  for name in filter(None, flags.layers.split(",")):
+    for direction in LAYER_PASSES:
+      measured = measure_workload(
+        name, LAYERS[name], direction, layers(), flags.rounds
       )
       print_rows(measured, bandwidth)
       rows += measured
@@ -186,8 +216,10 @@ def main() -> None:
         )
     for row in scaling_table(rows):
       print(f"{row[0]:20}" + "".join(f"{cell:>12}" for cell in row[1:]))
-  if flags.page:
+  if flags.page and flags.workloads:
     put_in_page(flags.page, "sampling", table(rows, bandwidth))
+  if flags.page and flags.layers:
+    put_in_page(flags.page, "layers", layer_table(rows))
   if flags.page and flags.scaling:
     put_in_page(flags.page, "scaling", scaling_table(rows))
   write_report(

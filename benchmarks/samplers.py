@@ -1,8 +1,9 @@
-"""The workloads that samplers are timed on, and the samplers.
+"""The workloads that samplers and layers are timed on, and their contestants.
 
-A sampler is a contestant: for a workload and a pass it makes a function without
-arguments that runs it and returns when done, and the number of bytes that it
-allocates in addition to arguments and results.
+A sampler takes images and grids, a layer (of a spatial transformer) images and
+theta. Either is a contestant: for a workload and a pass it makes a function
+without arguments that runs it and returns when done, and the number of bytes
+that it allocates in addition to arguments and results.
 """
 
 import dataclasses
@@ -30,10 +31,13 @@ class Workload:
   channels: int
   output: tuple[int, ...]
   grids: int = 1  # on each image
+  layer: bool = False  # from theta; otherwise from grids
 
 
 WORKLOADS = {
   "N256": Workload(256, (28, 28), 1, (28, 28)),
+  "42x42": Workload(256, (42, 42), 1, (42, 42)),
+  "48x48": Workload(64, (48, 48), 3, (48, 48)),
   "N64": Workload(64, (64, 64), 3, (32, 32)),
   "N32": Workload(32, (32, 32), 64, (32, 32)),
   "N8": Workload(8, (448, 448), 3, (224, 224)),
@@ -42,12 +46,24 @@ WORKLOADS = {
   "large": Workload(1, (2048, 2048), 3, (2048, 2048)),
 }
 
+# Those of spatial transformers: digits, signs, feature maps, photographs.
+LAYERS = {
+  "28x28x1": Workload(256, (28, 28), 1, (28, 28), layer=True),
+  "42x42x1": Workload(256, (42, 42), 1, (42, 42), layer=True),
+  "48x48x3": Workload(64, (48, 48), 3, (48, 48), layer=True),
+  "24x24x16": Workload(64, (24, 24), 16, (24, 24), layer=True),
+  "448x448x3": Workload(8, (448, 448), 3, (224, 224), layer=True),
+  "512x640x3": Workload(4, (512, 640), 3, (300, 300), layer=True),
+}
+
 # What is computed: the warped images, and what is differentiated.
 PASSES = {"forward": (), "grid": (1,), "both": (0, 1)}
+LAYER_PASSES = {"forward": (), "theta": (1,), "both": (0, 1)}
+_VARIED = PASSES | LAYER_PASSES
 
 
 def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
-  """Images (N, *spatial, C), grids (N, K, *output, d), cotangents."""
+  """Images (N, *spatial, C); grids (N, K, *output, d), or thetas; cotangents."""
   rng = np.random.default_rng(0)
   d = len(workload.spatial)
   images = rng.uniform(
@@ -57,12 +73,16 @@ def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
   family = stn.get_transform("affine", ndim=d)
   shape = (workload.batch, workload.grids, family.num_params)
   thetas = family.identity + rng.uniform(-0.15, 0.15, shape)
-  make = functools.partial(
-    stn.transform_grid, "affine", output_size=workload.output
+  where = thetas = thetas.astype(np.float32)
+  if not workload.layer:
+    make = functools.partial(
+      stn.transform_grid, "affine", output_size=workload.output
+    )
+    where = np.array(jax.jit(jax.vmap(jax.vmap(make)))(thetas))
+  ct = rng.uniform(
+    -1, 1, (*shape[:2], *workload.output, workload.channels)
   )
-  grids = jax.jit(jax.vmap(jax.vmap(make)))(thetas.astype(np.float32))
-  ct = rng.uniform(-1, 1, (*grids.shape[:-1], workload.channels))
-  return images.astype(np.float32), np.array(grids), ct.astype(np.float32)
+  return images.astype(np.float32), where, ct.astype(np.float32)
 
 
 Contestant = Callable[[Workload, str], tuple[Callable[[], Any], int | None]]
@@ -73,9 +93,11 @@ def in_jax(sample: Callable[..., jax.Array]) -> Contestant:
 
   def prepare(workload, direction):
     inputs = jax.device_put(make_inputs(workload))
-    over_grids = jax.vmap(sample, (None, 0))
-    f = jax.vmap(over_grids)
-    varied = PASSES[direction]
+    of_output = sample
+    if workload.layer:
+      of_output = functools.partial(sample, output_size=workload.output)
+    f = jax.vmap(jax.vmap(of_output, (None, 0)))
+    varied = _VARIED[direction]
 
     def run(images, grids, ct):
       if not varied:
@@ -126,7 +148,7 @@ def dm_pix(image: jax.Array, grid: jax.Array) -> jax.Array:
 
 
 def in_torch(sample: Callable[..., Any]) -> Contestant:
-  """A function of a batch of images (N, C, *spatial) and of grids."""
+  """A function of images (N, C, *spatial), and of grids or thetas."""
 
   def prepare(workload, direction):
     torch = importlib.import_module("torch")
@@ -136,12 +158,15 @@ def in_torch(sample: Callable[..., Any]) -> Contestant:
     images = images.expand(workload.batch * workload.grids, *images.shape[1:])
     grids = grids.flatten(0, 1)
     ct = torch.movedim(ct.flatten(0, 1), -1, 1).contiguous()
-    varied = PASSES[direction]
+    varied = _VARIED[direction]
+    run_sample = sample
+    if workload.layer:
+      run_sample = functools.partial(sample, output_size=workload.output)
     images.requires_grad_(0 in varied)
     grids.requires_grad_(1 in varied)
 
     def run():
-      warped = sample(images, grids)
+      warped = run_sample(images, grids)
       if varied:
         inputs = [(images, grids)[i] for i in varied]
         torch.autograd.grad(warped, inputs, ct)
@@ -154,6 +179,14 @@ def in_torch(sample: Callable[..., Any]) -> Contestant:
 def torch_grid_sample(images: Any, grids: Any) -> Any:
   """The reference of the field."""
   functional = importlib.import_module("torch.nn.functional")
+  return functional.grid_sample(images, grids, align_corners=False)
+
+
+def torch_layer(images: Any, thetas: Any, output_size: Any) -> Any:
+  """Grid and sampler of a spatial transformer, as torch's tutorial has them."""
+  functional = importlib.import_module("torch.nn.functional")
+  size = (*images.shape[:2], *output_size)
+  grids = functional.affine_grid(thetas.view(-1, 2, 3), size, False)
   return functional.grid_sample(images, grids, align_corners=False)
 
 
@@ -188,19 +221,34 @@ def contestants() -> dict[str, Contestant]:
   return found
 
 
+def layers() -> dict[str, Contestant]:
+  """The same for layers."""
+  found = {"default": in_jax(stn.spatial_transform)}
+  found["xla"] = in_jax(
+    functools.partial(stn.spatial_transform, implementation="xla")
+  )
+  try:
+    importlib.import_module("torch")
+  except ImportError:
+    return found
+  return found | {"torch": in_torch(torch_layer)}
+
+
 def bytes_moved(workload: Workload, direction: str) -> int:
   """What must be read and written, each array once."""
+  d = len(workload.output)
+  where = d + 1 if workload.layer else int(np.prod(workload.output))
   images, grids, warped = (
     4 * workload.batch * n
     for n in (
       int(np.prod(workload.spatial)) * workload.channels,
-      int(np.prod(workload.output)) * workload.grids * len(workload.output),
+      where * workload.grids * d,
       int(np.prod(workload.output)) * workload.grids * workload.channels,
     )
   )
   total = images + grids + warped
-  if 1 in PASSES[direction]:
+  if 1 in _VARIED[direction]:
     total += images + grids + warped + grids  # again, the cotangent, and out
-  if 0 in PASSES[direction]:
+  if 0 in _VARIED[direction]:
     total += images
   return total
