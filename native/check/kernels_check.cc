@@ -146,8 +146,8 @@ void Time(const char* only) {
       const float x = (i % w.output + 0.5f) * 2 / w.output - 1;
       const float y = (i / w.output % w.output + 0.5f) * 2 / w.output - 1;
       float* to = c.grid.data() + i * w.axes;
-      to[0] = 0.9f * x - 0.12f * y + 0.05f;
-      to[1] = 0.1f * x + 0.95f * y - 0.03f;
+      to[0] = 1.05f * x - 0.12f * y + 0.07f;
+      to[1] = 0.1f * x + 0.97f * y - 0.06f;
       if (w.axes == 3) to[2] = 0.97f * (i / (w.output * w.output) / 32.0f - 1);
     }
     const int repeat = points < 50000 ? 200 : 1;

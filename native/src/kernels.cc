@@ -8,17 +8,19 @@ namespace {
 // C is the number of channels if it is 1 to 4, otherwise 0; From is where the
 // points come from, see points.h.
 
-// A block, and the weight of every pixel of its points.
-template <int D, typename Points>
+// A block, and the weight of every pixel of its points, times value(i).
+template <int D, typename Points, typename Value>
 STN_INLINE void FillWeighted(const Problem& problem, Points* points,
                              int64_t start, int32_t begin, int32_t end,
-                             Block<D>* block, float (*weight)[kBlock]) {
+                             Block<D>* block, float (*weight)[kBlock],
+                             const Value& value) {
   block->Fill(problem, points, start, begin, end,
               [&](const Group<D>& group, int i) STN_LAMBDA {
+    const Wide factor = value(i);
     ForEach<Block<D>::kPixels>([&](auto pixel) STN_LAMBDA {
       constexpr int k = decltype(pixel)::value;
       StoreWide(group.template RowWeight<k / 2>() *
-                    group.axis[D - 1].weight[k % 2],
+                    group.axis[D - 1].weight[k % 2] * factor,
                 weight[k] + i);
     });
   });
@@ -70,7 +72,8 @@ void Sample(const Problem& problem, const T* STN_RESTRICT image,
   typename From::Points points(problem);
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillWeighted(problem, &points, start, 0, size, &block, weight);
+    FillWeighted(problem, &points, start, 0, size, &block, weight,
+                 [](int) STN_LAMBDA { return Wide{} + 1.0f; });
     for (int i = 0; i < block.n; ++i) {
       block.template Prefetch<0>(problem, i, image);
       T* to = out + (start + i) * channels;
@@ -250,11 +253,11 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
 }
 
 
-// image[offset] += value for kBlock points, in an order in which neighbours are
-// far apart: one that waits for the sum of the one before takes longer.
-constexpr int kApart = 16;
+// Points of a block, in an order in which neighbours are far apart: a sum that
+// waits for that of the point before, at the same pixel, takes longer.
 template <typename F>
 STN_INLINE void ForPointsApart(int n, const F& f) {
+  constexpr int kApart = 16;
   for (int first = 0; first < kApart && first < n; ++first) {
     for (int i = first; i < n; i += kApart) f(i);
   }
@@ -269,9 +272,27 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
   typename From::Points points(problem);
   float weight[kPixels][kBlock];
   for (int64_t start = 0; start < problem.points; start += kBlock) {
-    FillWeighted(problem, &points, start, begin, end, &block, weight);
+    FillWeighted(problem, &points, start, begin, end, &block, weight,
+                 [&](int i) STN_LAMBDA {
+      if constexpr (C != 1) return Wide{} + 1.0f;
+      return LoadFirst(ct + start + i, problem.points - start - i);
+    });
     if (!block.any) continue;
-    ForPointsApart(block.n, [&](int i) STN_LAMBDA {
+    // One channel: the weight is all that is added.
+    if constexpr (C == 1) {
+      ForPointsApart(block.n, [&](int i) STN_LAMBDA {
+        float* to = image + block.offset[0][i];
+        for (int k = 0; k < kPixels; ++k) {
+          if (block.whole[i]) {
+            to[block.step[k]] += weight[k][i];
+          } else if (block.inside[k][i]) {
+            image[block.offset[k][i]] += weight[k][i];
+          }
+        }
+      });
+      continue;
+    }
+    for (int i = 0; i < block.n; ++i) {
       block.template Prefetch<1>(problem, i, image);
       const T* from = ct + (start + i) * channels;
       Quad factor = {};
@@ -282,19 +303,19 @@ void Scatter(const Problem& problem, const T* STN_RESTRICT ct, int32_t begin,
         const float w = weight[k][i];
         if constexpr (C > 0) {
           AddQuad<C>(w * factor, to);
-        } else {
-          int64_t c = 0;
-          for (; c + kWide <= channels; c += kWide) {
-            StoreWide(LoadWide(to + c) + w * LoadWide(from + c), to + c);
-          }
-          for (; c + 4 <= channels; c += 4) {
-            StoreQuad<4>(LoadQuad<4>(to + c) + w * LoadQuad<4>(from + c),
-                         to + c);
-          }
-          for (; c < channels; ++c) to[c] += w * Load(from + c);
+          continue;
         }
+        int64_t c = 0;
+        for (; c + kWide <= channels; c += kWide) {
+          StoreWide(LoadWide(to + c) + w * LoadWide(from + c), to + c);
+        }
+        for (; c + 4 <= channels; c += 4) {
+          StoreQuad<4>(LoadQuad<4>(to + c) + w * LoadQuad<4>(from + c),
+                       to + c);
+        }
+        for (; c < channels; ++c) to[c] += w * Load(from + c);
       }
-    });
+    }
   }
 }
 

@@ -4,6 +4,11 @@
 
 #include "points.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+// Of a group in the interior the rest is not filled in, nor used.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace stn::STN_LEVEL {
 namespace {
 
@@ -69,18 +74,15 @@ STN_INLINE Wide Weigh(Wide p, const Axis& axis, Taps* taps) {
   return floor;
 }
 
-// Fills in all for any coordinate, of which some may be outside the image.
-STN_INLINE void Locate(Wide p, const Axis& axis, int32_t stride,
-                       Padding padding, Taps* taps) {
-  const Wide far = Wide{} + kFar;
-  p = p < -far ? -far : p;  // NaN passes both
-  p = p > far ? far : p;
-  const Wide floor = Weigh(p, axis, taps);
+// Fills in the pixels, of which some may be outside the image, from the one
+// before each point: NaN counts as 0.
+STN_INLINE void Resolve(Wide floor, int32_t size, int32_t stride,
+                        Padding padding, Taps* taps) {
   // NaN has no integer: its weight is NaN, so any pixel will do.
-  const WideInt number = p == p;
+  const WideInt number = floor == floor;
   const WideInt base = __builtin_convertvector(Only(number, floor), WideInt);
   const WideInt index[2] = {base, (base + 1) & number};
-  const WideInt last = WideInt{} + (axis.size - 1);
+  const WideInt last = WideInt{} + (size - 1);
   ForEach<2>([&](auto tap) STN_LAMBDA {
     constexpr int t = decltype(tap)::value;
     WideInt within = index[t] < 0 ? WideInt{} : index[t];
@@ -88,7 +90,7 @@ STN_INLINE void Locate(Wide p, const Axis& axis, int32_t stride,
     taps->inside[t] = index[t] == within;
     if (padding != Padding::kZeros) {
       if (padding != Padding::kBorder && AnyOf(~taps->inside[t])) {
-        within = Folded(index[t], axis.size, padding);
+        within = Folded(index[t], size, padding);
       }
       taps->inside[t] = ~WideInt{};
     }
@@ -168,7 +170,15 @@ struct Group {
       }
       return true;
     }
-    Locate(pixel[0], problem.axis[0], stride[0], problem.padding, &axis[0]);
+    WideInt near = ~WideInt{};
+    for (int a = 0; a < D; ++a) {
+      near &= (pixel[a] >= -kFar) & (pixel[a] <= kFar);
+    }
+    if (!AllOf(near)) {
+      for (int a = 0; a < D; ++a) floor[a] = Clip(pixel[a], problem.axis[a], a);
+    }
+    Resolve(floor[0], problem.axis[0].size, stride[0], problem.padding,
+            &axis[0]);
     if (begin > 0 || end < problem.axis[0].size) {
       // The others' offsets are moved inside too: what they add there is 0.
       const WideInt low = WideInt{} + begin * stride[0];
@@ -183,9 +193,18 @@ struct Group {
     }
     ForEach<D - 1>([&](auto order) STN_LAMBDA {
       constexpr int a = decltype(order)::value + 1;
-      Locate(pixel[a], problem.axis[a], stride[a], problem.padding, &axis[a]);
+      Resolve(floor[a], problem.axis[a].size, stride[a], problem.padding,
+              &axis[a]);
     });
     return true;
+  }
+
+  // Weighs again what is huge or NaN, within +-kFar.
+  [[gnu::noinline]] Wide Clip(Wide p, const Axis& of, int a) {
+    const Wide far = Wide{} + kFar;
+    p = p < -far ? -far : p;  // NaN passes both
+    p = p > far ? far : p;
+    return Weigh(p, of, &axis[a]);
   }
 
   // The pixels of row R of an image of one channel, 0 where they are outside.
