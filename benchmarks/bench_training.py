@@ -226,7 +226,7 @@ def measure_workload(
     except Exception as error:  # a peer's own limit: say so and go on
       print(f"{workload}: torch.compile cannot: {type(error).__name__}")
       del runs["compiled"]
-  seconds = measure(runs, rounds, warm=1)
+  seconds = measure(runs, rounds, warm=0.01)
   row = {
     "workload": workload,
     "batch": batch_size,

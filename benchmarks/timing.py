@@ -15,15 +15,16 @@ THREADS = len(os.sched_getaffinity(0))
 
 
 def measure(
-  runs: dict[Any, Callable[[], Any]], rounds: int, warm: int = 0
+  runs: dict[Any, Callable[[], Any]], rounds: int, warm: float = 0
 ) -> dict[Any, tuple[float, float]]:
   """Median and least seconds of each; they take turns.
 
   Args:
     runs: functions without arguments that return when done.
     rounds: turns of each.
-    warm: untimed calls before the timed one, in every turn, so that the caches
-      are as they would be in a loop.
+    warm: seconds of untimed calls, at least two, before the timed one in every
+      turn: caches and threads are as they would be in a loop. A thread that
+      sleeps takes longer to wake than a small workload takes.
 
   Returns:
     Of every function.
@@ -33,9 +34,11 @@ def measure(
     run()
   for _ in range(rounds):
     for name, run in runs.items():
-      time.sleep(0.005)  # OpenMP's threads wait actively for a while
-      for _ in range(warm):
+      time.sleep(0.01)  # OpenMP's threads wait actively for a while
+      begin, calls = time.perf_counter(), 0
+      while warm and (calls < 2 or time.perf_counter() - begin < warm):
         run()
+        calls += 1
       start = time.perf_counter()
       run()
       times[name].append(time.perf_counter() - start)
