@@ -158,7 +158,10 @@ STN_INLINE void AddCotangents(const Problem& problem, const Wide* pixel,
   for (int a = 0; a < D; ++a) {
     // NaN stays NaN. Where the coordinate was clipped, it moves nothing.
     const WideInt clipped = (pixel[a] == kFar) | (pixel[a] == -kFar);
-    const Wide moved = problem.axis[a].scale * slope[a] + 0.0f * pixel[a];
+    const float scale = problem.axis[a].scale;
+    Wide moved = 0.0f * pixel[a];
+    // One pixel: nothing moves, whatever the slope is.
+    if (scale != 0) moved += scale * slope[a];
     along[a] = Only(~clipped, moved);
   }
   cotangent->Add(along, n);

@@ -33,7 +33,10 @@ def find_taps(
 ) -> list[Tap]:
   """The pixels along one axis that each sample is computed from."""
   kernel = interpolation.kernel
-  pixel = jnp.clip(pixel, -FAR, FAR)
+  # NaN has NaN as its derivative, too; that of `jnp.clip` would be 0.
+  lost = jnp.isnan(pixel)
+  nan = jnp.where(lost, pixel, 0)
+  pixel = jnp.where(lost, nan * nan, jnp.clip(pixel, -FAR, FAR))
   count = round(2 * kernel.radius)
   first = -((count - 1) // 2)
   base = jnp.round(pixel) if count % 2 else jnp.floor(pixel)
