@@ -63,7 +63,7 @@ _VARIED = PASSES | LAYER_PASSES
 
 
 def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
-  """Images (N, *spatial, C); grids (N, K, *output, d), or thetas; cotangents."""
+  """Images (N, *spatial, C); grids (N, K, *output, d) or thetas; cotangents."""
   rng = np.random.default_rng(0)
   d = len(workload.spatial)
   images = rng.uniform(
@@ -79,9 +79,7 @@ def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
       stn.transform_grid, "affine", output_size=workload.output
     )
     where = np.array(jax.jit(jax.vmap(jax.vmap(make)))(thetas))
-  ct = rng.uniform(
-    -1, 1, (*shape[:2], *workload.output, workload.channels)
-  )
+  ct = rng.uniform(-1, 1, (*shape[:2], *workload.output, workload.channels))
   return images.astype(np.float32), where, ct.astype(np.float32)
 
 

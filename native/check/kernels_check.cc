@@ -26,6 +26,7 @@ float Uniform(float low, float high) {
 struct Case {
   stn::Problem problem;
   std::vector<float> image, zeros, ct, warped, gradient, grid, pulled;
+  std::vector<float> matrix, x, y;
 
   Case(int axes, const int32_t* size, int64_t channels, int64_t points,
        stn::Padding padding) {
@@ -52,6 +53,21 @@ struct Case {
     gradient.resize(elements);
   }
 
+  // The same points, or as many, from a matrix: `width` to a row.
+  void UseMap(int32_t width, bool divides) {
+    for (int i = 0; i < 9; ++i) matrix.push_back(Uniform(-1, 1));
+    for (int i = 0; i < width + stn::kMargin; ++i) {
+      x.push_back((i % width + 0.5f) * 2 / width - 1);
+    }
+    const auto rows = static_cast<int32_t>((problem.points - 1) / width + 1);
+    for (int i = 0; i < rows + stn::kMargin; ++i) {
+      y.push_back((i + 0.5f) * 2 / rows - 1);
+    }
+    pulled.resize(9);
+    problem.grid = nullptr;
+    problem.map = {matrix.data(), divides, x.data(), y.data(), width, 0};
+  }
+
   void Sample() {
     kernels.f32.sample(problem, image.data(), zeros.data(), warped.data());
   }
@@ -65,6 +81,19 @@ struct Case {
   }
 };
 
+// <sample(image), ct> = <image, scatter(ct)>, by how much not.
+double Adjoint(Case& c) {
+  c.Sample();
+  c.gradient.assign(c.gradient.size(), 0);
+  c.Scatter();
+  double one = 0, two = 0;
+  for (size_t i = 0; i < c.ct.size(); ++i) one += c.warped[i] * c.ct[i];
+  for (size_t i = 0; i < c.image.size(); ++i) {
+    two += c.image[i] * c.gradient[i];
+  }
+  return std::fabs(one - two) / c.ct.size();
+}
+
 int Check() {
   const float inf = std::numeric_limits<float>::infinity();
   const float hostile[] = {NAN,   inf,   -inf,   1e30f,        -1e30f, 3e38f,
@@ -77,15 +106,19 @@ int Check() {
       for (int64_t channels : {1, 2, 3, 4, 5, 16, 23, 64}) {
         for (int padding = 0; padding <= 4; ++padding) {
           Case c(axes, size, channels, 300, static_cast<stn::Padding>(padding));
-          c.Sample();
-          c.Scatter();
-          // <sample(image), ct> = <image, scatter(ct)>
-          double one = 0, two = 0;
-          for (size_t i = 0; i < c.ct.size(); ++i) one += c.warped[i] * c.ct[i];
-          for (size_t i = 0; i < c.image.size(); ++i) {
-            two += c.image[i] * c.gradient[i];
+          worst = std::fmax(worst, Adjoint(c));
+          for (int32_t width : {3, 8, 25, 300}) {
+            if (axes != 2) break;
+            Case map(axes, size, channels, 300 - 300 % width,
+                     static_cast<stn::Padding>(padding));
+            map.UseMap(width, width % 2);
+            worst = std::fmax(worst, Adjoint(map));
+            map.Pull();
+            map.matrix[rng() % 9] = hostile[rng() % 18];
+            map.Sample();
+            map.Pull();
+            map.Scatter();
           }
-          worst = std::fmax(worst, std::fabs(one - two) / c.ct.size());
           for (float& coordinate : c.grid) {
             if (rng() % 2) coordinate = hostile[rng() % 18];
           }

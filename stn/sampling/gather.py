@@ -33,10 +33,12 @@ def find_taps(
 ) -> list[Tap]:
   """The pixels along one axis that each sample is computed from."""
   kernel = interpolation.kernel
-  # NaN has NaN as its derivative, too; that of `jnp.clip` would be 0.
+  # Not `jnp.clip`, which multiplies slopes by 0: 0 times NaN is NaN. And of a
+  # NaN, which it moves by 0, the slope is NaN, too.
   lost = jnp.isnan(pixel)
   nan = jnp.where(lost, pixel, 0)
-  pixel = jnp.where(lost, nan * nan, jnp.clip(pixel, -FAR, FAR))
+  pixel = jnp.where(pixel > FAR, FAR, jnp.where(pixel < -FAR, -FAR, pixel))
+  pixel = jnp.where(lost, nan * nan, pixel)
   count = round(2 * kernel.radius)
   first = -((count - 1) // 2)
   base = jnp.round(pixel) if count % 2 else jnp.floor(pixel)

@@ -160,9 +160,7 @@ def test_sizes_may_be_numpys():
     )
     assert stn.regular_grid(size).shape == (4, 5, 2)
     warped = stn.spatial_transform(image, theta, output_size=size)
-    np.testing.assert_allclose(
-      warped, stn.grid_sample(image, grid), atol=1e-6
-    )
+    np.testing.assert_allclose(warped, stn.grid_sample(image, grid), atol=1e-6)
 
 
 def test_numpys_sizes_do_not_widen_coordinates(x64):
