@@ -37,7 +37,7 @@ def find_taps(
   # NaN, which it moves by 0, the slope is NaN, too.
   lost = jnp.isnan(pixel)
   nan = jnp.where(lost, pixel, 0)
-  pixel = jnp.where(pixel > FAR, FAR, jnp.where(pixel < -FAR, -FAR, pixel))
+  pixel = jnp.where(pixel >= FAR, FAR, jnp.where(pixel <= -FAR, -FAR, pixel))
   pixel = jnp.where(lost, nan * nan, pixel)
   count = round(2 * kernel.radius)
   first = -((count - 1) // 2)

@@ -14,7 +14,7 @@ AVAILABLE = [name for name, reason in implementations().items() if not reason]
 PADDINGS = ("zeros", "border", "reflection", "wrap")
 COORDINATES = ("plain", "lattice", "hostile", "far")
 PIXELS = ("plain", "hostile")
-FAR = (np.nan, np.inf, -np.inf, 1e30, -3e38, 1e12, 0.0, -0.0, 1.0, -1.0, 1e-40)
+FAR = (np.nan, np.inf, -np.inf, 1e30, -3e38, 2.0**30, 0.0, -0.0, 1.0, -1.0)
 
 
 def draw_grid(rng, shape, kind):
@@ -95,7 +95,7 @@ KINDS = [(c, p) for c in COORDINATES for p in PIXELS]
 def test_hostile_coordinates_and_pixels(padding_mode, align_corners):
   names = [name for name in AVAILABLE if name != "matmul"]
   rng = np.random.default_rng(0)
-  for spatial, dtype in (((5, 6), jnp.float32), ((1, 7), jnp.bfloat16)):
+  for spatial, dtype in (((2, 6), jnp.float32), ((1, 7), jnp.bfloat16)):
     check(
       rng,
       spatial,

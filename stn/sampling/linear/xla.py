@@ -121,7 +121,7 @@ def grid_vjp(options, image, ct, grid):
   # Where `sample` clips a coordinate, its derivative is 0. NaN stays NaN.
   moved = [
     jnp.where(
-      jnp.abs(pixel) > gather.FAR, 0, total.astype(pixel.dtype) + 0 * pixel
+      jnp.abs(pixel) >= gather.FAR, 0, total.astype(pixel.dtype) + 0 * pixel
     )
     for pixel, total in zip(pixels, totals, strict=True)
   ]
