@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with suspicion.
+"""Files that are written whole or not at all, and checked when they are read.
 
 A disk can fail, a process can be killed, a person can edit: a file that does
 not hold what it should is named, with what to do about it.

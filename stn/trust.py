@@ -76,6 +76,7 @@ in the present folder, 'os:system'. If you trust that code, set STN_TRUST=os.
       package = name.partition(":")[0].partition(".")[0]
       if package in trusted:
         continue
+      # In a checkout stn lies in the present folder, but is not one's own.
       if package != "stn" and _is_own(package, file.parent.resolve()):
         # Not of a module that it imports: "mine:os.system".
         home = getattr(lookup(field, name, {}), "__module__", None) or ""

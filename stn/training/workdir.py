@@ -110,9 +110,10 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-  check_version(read_json(path), str(path))
+  there = read_json(path)
+  check_version(there, str(path))
   lines = differences(
-    read_json(path),
+    there,
     json.loads(config_to_json(config)),
     ignored=MAY_DIFFER,
   )
