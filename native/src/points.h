@@ -82,7 +82,7 @@ struct GridCotangent {
   STN_INLINE void Finish() {}
 };
 
-// A matrix applied to the regular grid: what stn.grids.matrix_grid computes.
+// A matrix applied to the regular grid: what stn.grids.rows_grid computes.
 struct MapPoints {
   // A point whose denominator is at most kHorizon is at kBeyond: HORIZON and
   // FAR of stn/transforms/projective.py.
