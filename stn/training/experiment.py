@@ -262,7 +262,7 @@ class Experiment:
       self.network.apply,
       self.optimizer,
       self.train_prepare,
-      functools.partial(step.num_parts, self.mesh),
+      self.mesh,
       make_penalty(self.config.penalty),
     )
     return step.compile_train_step(one, self.mesh, num_steps)

@@ -165,9 +165,9 @@ class Population:
         experiment.network.apply,
         optim.make_optimizer(config.optim, self.num_steps),
         data.make_prepare(config.data, train=True),
-        # As many as alone: dropout is drawn for each part.
-        functools.partial(step.num_parts, experiment.mesh),
+        experiment.mesh,
         make_penalty(config.penalty),
+        shared=False,
       )
       one = step.freeze_when_bad(one)
       return step.take_steps(one, num_steps)(state, batch, key)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -143,6 +144,57 @@ def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
   """
   spec = PartitionSpec(None, "data") if stacked else PartitionSpec("data")
   return NamedSharding(mesh, spec)
+
+
+def map_shards(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+  """A function of examples, run by each device for its own.
+
+  Left to itself the compiler gathers what a foreign call needs, so that the
+  sampler runs without its C++ (`stn.sampling`).
+
+  Args:
+    function: of arrays of examples, to arrays of as many.
+    mesh: from `make_mesh`, over which examples are split.
+
+  Example:
+    >>> map_shards(lambda x: 2 * x, make_mesh(1))(np.arange(2)).tolist()
+    [0, 2]
+  """
+  split = PartitionSpec("data")
+  return jax.shard_map(
+    function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False
+  )
+
+
+def sum_shards(
+  function: Callable[[Any], Any], mesh: Mesh
+) -> Callable[[Any], Any]:
+  """A sum over examples, of which each device adds up its own.
+
+  Args:
+    function: of a batch, to arrays that are sums over it.
+    mesh: from `make_mesh`, over which the batch is split.
+
+  Example:
+    >>> sum_shards(lambda x: x.sum(), make_mesh(1))(np.arange(3)).item()
+    3
+  """
+
+  def total(batch):
+    share = function(batch)
+    if mesh.devices.flat[0].platform != "cpu":
+      return jax.lax.psum(share, "data")
+    # As one message. CPUs send one for each array, which takes longer.
+    message, unravel = ravel_pytree(share)
+    return unravel(jax.lax.psum(message, "data"))
+
+  return jax.shard_map(
+    total,
+    mesh=mesh,
+    in_specs=PartitionSpec("data"),
+    out_specs=PartitionSpec(),
+    check_vma=False,
+  )
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> slice:

@@ -1,5 +1,6 @@
 """The train step: pure, jitted once, with its state donated."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,13 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 
 from stn import metrics
 from stn.data import prepare_once
 from stn.tasks import Task
 from stn.training.penalty import Penalty
-from stn.training.sharding import batch_sharding, replicated
+from stn.training.sharding import (
+  batch_sharding,
+  map_shards,
+  replicated,
+  sum_shards,
+)
 from stn.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -33,27 +40,27 @@ _CPU_PIXELS = 28_000
 _NO_STEP = np.uint32(2**32 - 1)
 
 
-def num_parts(mesh: Mesh, inputs: Any) -> int:
-  """In how many parts these devices best differentiate a batch.
+def num_parts(inputs: Any, platform: str, num_devices: int = 1) -> int:
+  """In how many parts devices best differentiate a batch.
 
   Args:
-    mesh: the devices.
-    inputs: what the network sees of the global batch, (N, *spatial, C).
+    inputs: what the network sees of the batch, (N, *spatial, C).
+    platform: of the devices.
+    num_devices: that share the batch.
 
   Returns:
     1; on CPUs, for images, a divisor of N of which every part is divided by
     the devices.
 
   Example:
-    >>> from stn.training.sharding import make_mesh
-    >>> num_parts(make_mesh(1), jnp.zeros((256, 28, 28, 1)))
+    >>> num_parts(jnp.zeros((256, 28, 28, 1)), "cpu")
     4
   """
   shape = jnp.shape(jax.tree.leaves(inputs)[0])
-  if mesh.devices.flat[0].platform != "cpu" or len(shape) != 4:
+  if platform != "cpu" or len(shape) != 4:
     return 1
   most = max(math.prod(shape[:-1]) // _CPU_PIXELS, 1)
-  share = shape[0] // mesh.size
+  share = shape[0] // num_devices
   return max(n for n in range(1, most + 1) if share % n == 0)
 
 
@@ -78,13 +85,22 @@ def _sum_of_parts(f: Callable, batch: Any, num_parts: int) -> Any:
   return total
 
 
+def _draws(f: Callable[[jax.Array], Any], key: jax.Array) -> bool:
+  """Whether what a function of a key returns depends on it."""
+  jaxpr = jax.make_jaxpr(f)(key).jaxpr
+  _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+  return used[0]
+
+
 def make_train_step(
   task: Task,
   apply: Apply,
   optimizer: optax.GradientTransformation,
   prepare: Prepare,
-  num_parts: Callable[[Any], int] = lambda inputs: 1,
+  mesh: Mesh,
   penalty: Penalty | None = None,
+  *,
+  shared: bool = True,
 ) -> Step:
   """Makes the pure train step.
 
@@ -95,11 +111,17 @@ def make_train_step(
     optimizer: an optax transformation.
     prepare: `(key, example) -> example`, drawn afresh for every example; only
       once for each where the batch has an "index", see `stn.data.train_batch`.
-    num_parts: from the inputs to the number of equal parts that are
-      differentiated one after the other, where the loss is a sum over examples:
-      not for a network with a state, or a task that is not separable.
+    mesh: the devices of a run.
     penalty: `warps -> (N,)`, of `aux["warps"]`, added to the loss; None adds
       nothing, nor does a network without spatial transformers.
+    shared: whether the devices share each batch. Otherwise the step runs on one
+      of them, and is what it would be on the mesh.
+
+  Where the loss is a sum over examples (not for a network with a state, or a
+  task that is not separable), CPUs differentiate a batch in parts, see
+  `num_parts`. Where the network draws no random numbers either, devices that
+  share a batch run on their own until they add up their gradients; elsewhere
+  the compiler splits the step, so that a draw depends on the batch alone.
 
   Returns:
     `(state, batch, key) -> state, measured`. The batch is as a source gives it,
@@ -111,12 +133,15 @@ def make_train_step(
 
   Example:
     >>> from stn.tasks import classification
+    >>> from stn.training.sharding import make_mesh
     >>> def apply(params, model_state, inputs, key, train):
     ...   return jnp.ones((len(inputs), 10)) * params["w"], {}, model_state
     >>> step = make_train_step(
     ...     classification(), apply, optax.sgd(0.1),
-    ...     prepare=lambda key, example: example)
+    ...     prepare=lambda key, example: example, mesh=make_mesh(1))
   """
+  shared = shared and mesh.size > 1
+  platform = mesh.devices.flat[0].platform
 
   def train_step(state, batch, key):
     prepare_key, apply_key = jax.random.split(
@@ -124,11 +149,15 @@ def make_train_step(
     )
     size = len(jax.tree.leaves(batch)[0])
     if "index" in batch:  # what is random is drawn once for each example
-      batch = prepare_once(jax.random.fold_in(key, _NO_STEP), batch, prepare)
+      once = jax.random.fold_in(key, _NO_STEP)
+      prepare_all = functools.partial(prepare_once, once, prepare=prepare)
+      args = (batch,)
     else:
-      batch = jax.vmap(prepare)(jax.random.split(prepare_key, size), batch)
-    whole = bool(state.model_state) or not task.separable
-    parts = 1 if whole else num_parts(task.inputs(batch))
+      prepare_all = jax.vmap(prepare)
+      args = jax.random.split(prepare_key, size), batch
+    if shared:
+      prepare_all = map_shards(prepare_all, mesh)
+    batch = prepare_all(*args)
 
     def loss_fn(params, part, index):
       outputs, aux, model_state = apply(
@@ -150,9 +179,26 @@ def make_train_step(
         state.params, part, index
       )
 
-    (loss, (sums, model_state)), grads = _sum_of_parts(
-      differentiate, batch, parts
-    )
+    def draws():
+      return _draws(
+        lambda key: apply(
+          state.params, state.model_state, task.inputs(batch), key, True
+        ),
+        apply_key,
+      )
+
+    def sum_of_shard(batch):
+      parts = num_parts(task.inputs(batch), platform)
+      return _sum_of_parts(differentiate, batch, parts)
+
+    if state.model_state or not task.separable:
+      result = differentiate(batch, 0)
+    elif shared and not draws():
+      result = sum_shards(sum_of_shard, mesh)(batch)
+    else:
+      parts = num_parts(task.inputs(batch), platform, mesh.size)
+      result = _sum_of_parts(differentiate, batch, parts)
+    (loss, (sums, model_state)), grads = result
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = optax.tree.norm(grads)

@@ -112,7 +112,7 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
     config.num_devices = 4
   state, losses, measured = _run(config, [1] * 2)
   monkeypatch.setattr(step_lib, "_CPU_PIXELS", 64)  # of one image
-  assert step_lib.num_parts(make_mesh(4), np.zeros((8, 8, 8, 1))) == 2
+  assert step_lib.num_parts(np.zeros((8, 8, 8, 1)), "cpu", 4) == 2
   parts_state, parts_losses, parts_measured = _run(config, [1] * 2)
   np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
   jax.tree.map(
@@ -132,14 +132,14 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
 )
 def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
   inputs = np.zeros((batch_size, 28, 28, 1))
-  assert step_lib.num_parts(make_mesh(1), inputs) == parts
+  assert step_lib.num_parts(inputs, "cpu") == parts
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_parts_do_not_depend_on_the_number_of_devices(devices):
   """Dropout is drawn for each part: its masks must not change either."""
   inputs = np.zeros((256, 28, 28, 1))
-  assert step_lib.num_parts(make_mesh(devices), inputs) == 4
+  assert step_lib.num_parts(inputs, "cpu", devices) == 4
 
 
 def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
