@@ -199,6 +199,23 @@ def test_samples_are_the_mean_of_a_finer_grid(count, align_corners):
   np.testing.assert_allclose(warped, expected, atol=2e-5)
 
 
+def test_samples_in_one_pass_or_one_after_another(monkeypatch):
+  image, theta = random_image(9, 10, 2), rotation(0.4, 0.9)
+  ct = random_image(3, 4, 2, seed=1)
+
+  def value_and_gradients():
+    f = functools.partial(
+      stn.spatial_transform, output_size=(3, 4), antialias=2
+    )
+    value, pull = jax.vjp(f, image, theta)
+    return value, *pull(ct)
+
+  in_one_pass = value_and_gradients()
+  monkeypatch.setattr(stn.antialias, "_MAX_SAMPLES", 0)
+  for a, b in zip(in_one_pass, value_and_gradients(), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
 def test_samples_take_every_kernel_and_dtype():
   image = jnp.asarray(random_image(8, 8, 1), jnp.bfloat16)
   warped = warp(image, IDENTITY, method="cubic_bspline", antialias=2)

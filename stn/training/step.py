@@ -1,6 +1,5 @@
 """The train step: pure, jitted once, with its state donated."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -148,16 +147,15 @@ def make_train_step(
       jax.random.fold_in(key, state.step)
     )
     size = len(jax.tree.leaves(batch)[0])
-    if "index" in batch:  # what is random is drawn once for each example
-      once = jax.random.fold_in(key, _NO_STEP)
-      prepare_all = functools.partial(prepare_once, once, prepare=prepare)
-      args = (batch,)
-    else:
-      prepare_all = jax.vmap(prepare)
-      args = jax.random.split(prepare_key, size), batch
+
+    def prepare_all(keys, batch):
+      if "index" in batch:  # what is random is drawn once for each example
+        return prepare_once(jax.random.fold_in(key, _NO_STEP), batch, prepare)
+      return jax.vmap(prepare)(keys, batch)
+
     if shared:
       prepare_all = map_shards(prepare_all, mesh)
-    batch = prepare_all(*args)
+    batch = prepare_all(jax.random.split(prepare_key, size), batch)
 
     def loss_fn(params, part, index):
       outputs, aux, model_state = apply(
