@@ -4,6 +4,7 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 RUNS ?= runs
 BIN := $(VENV)/bin
+comma := ,
 # Packages are installed once, and again when pyproject.toml or the C++ changes,
 # which is built with the package where there is a compiler.
 SOURCES := pyproject.toml native/CMakeLists.txt \
@@ -34,7 +35,7 @@ $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-bench: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[$(BENCH_EXTRAS)]"
 	@touch $@
 
 quickstart: $(VENV)/.installed-demo
@@ -79,11 +80,13 @@ test-native:
 	done
 
 # The peers are large: they live in an environment of their own.
+BENCH_EXTRAS := bench$(if $(shell command -v nvidia-smi),$(comma)cuda)
 bench:
 	$(MAKE) VENV=$(BENCH_VENV) bench-here
 
 .PHONY: bench-here
 bench-here: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/bench_gpu.py $(BENCH_GPU_ARGS)
 	$(BIN)/python benchmarks/bench_sampling.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/bench_training.py $(BENCH_TRAINING_ARGS)
 	$(BIN)/python benchmarks/bench_data.py $(BENCH_DATA_ARGS)

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
+from samplers import torch_device
 from timing import THREADS, measure, put_in_page, write_report
 from torch import nn
 
@@ -115,12 +116,14 @@ def torch_step(
   """A step in torch, and the logits before the first."""
   model, _, classes, *_ = WORKLOADS[workload]
   torch.set_num_threads(THREADS)
+  device = torch_device()
   x = torch.tensor(batch["image"]).permute(0, 3, 1, 2).contiguous() / 255
   y = torch.tensor(batch["label"]).long()
   net = TorchCNN(classes, transformer=model.startswith("st_"))
   net(x)
   copy_params(net, params)
   logits = net(x).detach().numpy()
+  net, x, y = net.to(device), x.to(device), y.to(device)
   optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
   torch.compiler.reset()
   forward = torch.compile(net, dynamic=False) if compiled else net

@@ -32,6 +32,7 @@ class Workload:
   output: tuple[int, ...]
   grids: int = 1  # on each image
   layer: bool = False  # from theta; otherwise from grids
+  dtype: str = "float32"  # of the images
 
 
 WORKLOADS = {
@@ -59,7 +60,7 @@ LAYERS = {
 # What is computed: the warped images, and what is differentiated.
 PASSES = {"forward": (), "grid": (1,), "both": (0, 1)}
 LAYER_PASSES = {"forward": (), "theta": (1,), "both": (0, 1)}
-_VARIED = PASSES | LAYER_PASSES
+_VARIED = PASSES | LAYER_PASSES | {"image": (0,)}
 
 
 def make_inputs(workload: Workload) -> tuple[np.ndarray, ...]:
@@ -90,7 +91,9 @@ def in_jax(sample: Callable[..., jax.Array]) -> Contestant:
   """A function of one image and one grid, batched by `jax.vmap`."""
 
   def prepare(workload, direction):
-    inputs = jax.device_put(make_inputs(workload))
+    images, where, ct = make_inputs(workload)
+    images, ct = (jnp.asarray(x, workload.dtype) for x in (images, ct))
+    inputs = jax.device_put((images, where, ct))
     of_output = sample
     if workload.layer:
       of_output = functools.partial(sample, output_size=workload.output)
@@ -145,13 +148,21 @@ def dm_pix(image: jax.Array, grid: jax.Array) -> jax.Array:
   return flat.reshape(*grid.shape[:-1], image.shape[-1])
 
 
+def torch_device() -> str:
+  """Where torch runs: on a GPU, if jax does."""
+  return "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
 def in_torch(sample: Callable[..., Any]) -> Contestant:
   """A function of images (N, C, *spatial), and of grids or thetas."""
 
   def prepare(workload, direction):
     torch = importlib.import_module("torch")
     torch.set_num_threads(THREADS)
-    images, grids, ct = map(torch.from_numpy, make_inputs(workload))
+    device, dtype = torch_device(), getattr(torch, workload.dtype)
+    images, grids, ct = (
+      torch.from_numpy(x).to(device, dtype) for x in make_inputs(workload)
+    )
     images = torch.movedim(images, -1, 1).contiguous()
     images = images.expand(workload.batch * workload.grids, *images.shape[1:])
     grids = grids.flatten(0, 1)
@@ -164,12 +175,21 @@ def in_torch(sample: Callable[..., Any]) -> Contestant:
     grids.requires_grad_(1 in varied)
 
     def run():
-      warped = run_sample(images, grids)
+      warped, gradients = run_sample(images, grids), ()
       if varied:
         inputs = [(images, grids)[i] for i in varied]
-        torch.autograd.grad(warped, inputs, ct)
+        gradients = torch.autograd.grad(warped, inputs, ct)
+      if device == "cuda":
+        torch.cuda.synchronize()
+      return warped, gradients
 
-    return run, None
+    if device == "cpu":
+      return run, None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    results = jax.tree.leaves(run())
+    needed = torch.cuda.max_memory_allocated() - before
+    return run, needed - sum(x.numel() * x.element_size() for x in results)
 
   return prepare
 
@@ -236,12 +256,13 @@ def bytes_moved(workload: Workload, direction: str) -> int:
   """What must be read and written, each array once."""
   d = len(workload.output)
   where = d + 1 if workload.layer else int(np.prod(workload.output))
+  size = jnp.dtype(workload.dtype).itemsize
   images, grids, warped = (
-    4 * workload.batch * n
+    workload.batch * n
     for n in (
-      int(np.prod(workload.spatial)) * workload.channels,
-      where * workload.grids * d,
-      int(np.prod(workload.output)) * workload.grids * workload.channels,
+      size * int(np.prod(workload.spatial)) * workload.channels,
+      4 * where * workload.grids * d,
+      size * int(np.prod(workload.output)) * workload.grids * workload.channels,
     )
   )
   total = images + grids + warped

@@ -8,6 +8,9 @@ import ctypes
 import functools
 import pathlib
 
+# Which attributes the handlers take: one more with every change of them.
+INTERFACE = 2
+
 HANDLERS = ("stn_native_sample", "stn_native_pull", "stn_native_scatter")
 
 

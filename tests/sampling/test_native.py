@@ -482,7 +482,13 @@ def test_where_it_is_installed_the_default_on_a_cpu_is_cpp():
 
 
 def fake_package(monkeypatch, **members):
-  members = {"HANDLERS": ("h",), "load": object, **members}
+  members = {
+    "HANDLERS": ("h",),
+    "INTERFACE": native._INTERFACE,
+    "load": object,
+    "ffi_version": native._ffi_version,
+    **members,
+  }
   package = types.SimpleNamespace(**members)
   monkeypatch.setitem(sys.modules, "stn_native", package)
   monkeypatch.delenv("STN_NATIVE", raising=False)
@@ -504,6 +510,16 @@ def test_a_library_for_another_ffi_is_never_registered(monkeypatch, newer):
   version = major + newer[0], minor + newer[1]
   registered = fake_package(monkeypatch, ffi_version=lambda: version)
   assert f"built for XLA FFI {version[0]}.{version[1]}" in reason_unavailable()
+  assert not registered
+
+
+@pytest.mark.parametrize("interface", [1, native._INTERFACE + 1])
+def test_a_library_of_another_version_is_never_registered(
+  monkeypatch, interface
+):
+  """As in a checkout that was updated, but not installed again."""
+  registered = fake_package(monkeypatch, INTERFACE=interface)
+  assert "built for another version of stn-jax" in reason_unavailable()
   assert not registered
 
 

@@ -44,6 +44,8 @@ HANDLERS = {
   "image_vjp": "stn_native_scatter",
 }
 
+# Of the package stn_native, whose handlers take these attributes.
+_INTERFACE = 2
 _INSTALL_AGAIN = "pip install --force-reinstall --no-deps --no-cache-dir"
 _SWITCHED_OFF = "STN_NATIVE=0 is set"
 
@@ -79,6 +81,11 @@ def reason_unavailable() -> str | None:
     )
   except OSError as error:
     return f"its library cannot be loaded: {error}"
+  if getattr(package, "INTERFACE", 1) != _INTERFACE:
+    return (
+      "it was built for another version of stn-jax: install that again "
+      f"({_INSTALL_AGAIN})"
+    )
   try:
     running = _ffi_version()
   except OSError as error:
