@@ -172,6 +172,13 @@ def sample_rows(
 
   Returns:
     (*output_size, C), of the image's dtype.
+
+  Example:
+    >>> image = jnp.arange(4.0).reshape(2, 2, 1)
+    >>> mirror = jnp.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> sample_rows(image, mirror, (2, 2))[..., 0]
+    Array([[1., 0.],
+           [3., 2.]], dtype=float32)
   """
   interpolation = _get_interpolation(
     image, method, padding_mode, fill_value, align_corners

@@ -21,6 +21,11 @@ def apply_rows(rows: jax.Array, points: jax.Array) -> jax.Array:
 
   Returns:
     The source points, of the shape of `points`.
+
+  Example:
+    >>> rows = jnp.array([[1.0, 0.0, 0.5], [0.0, 2.0, 0.0]])
+    >>> apply_rows(rows, jnp.array([0.5, 0.5]))
+    Array([1., 1.], dtype=float32)
   """
   sources = homogeneous_rows(rows, points)
   if len(sources) > points.shape[-1]:
