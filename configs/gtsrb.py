@@ -9,8 +9,8 @@ many: none, one at the input, another after the first convolution, a third after
 the second. `size=small` has 0.4 million parameters and 32x32 pixels;
 `size=large` about 13 million and 48x48 (`prepare gtsrb_48`), in the manner of
 Arcos-Garcia et al. (2018, https://doi.org/10.1016/j.neunet.2018.01.005), who
-have 99.71 % right with three; humans 98.84 %. Contrast is normalised around each
-pixel of the image; between the layers, batch normalisation stands for that.
+have 99.71 % right with three; humans 98.84 %. Contrast is normalised around
+each pixel of the image; between layers, batch normalisation stands for that.
 
 All of train is learned, and the last checkpoint is tested. To choose settings,
 `--config.data.validation_size=4000` holds out whole tracks: images of one sign,
