@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import quickly
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -28,7 +29,9 @@ def start(script, *args, devices=1, cwd=ROOT, env=None, redirect="", **kwargs):
   env = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "NPROC": "16",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": (
+      f"--xla_force_host_platform_device_count={devices} {quickly.flags()}"
+    ),
     "TFDS_DATA_DIR": None,
     **(env or {}),
   }

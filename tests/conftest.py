@@ -19,6 +19,7 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+import quickly  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 _HERE = pathlib.Path(__file__).parent
@@ -37,14 +38,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same-every-time")
 
 
-# Compiling takes most of the time of programs that run once or twice. XLA's
-# former code generator, without optimisations, takes a quarter of it.
-_QUICKLY = {
-  "xla_backend_optimization_level": 0,
-  "xla_llvm_disable_expensive_passes": True,
-  "xla_cpu_parallel_codegen_split_count": 1,
-  "xla_cpu_use_fusion_emitters": False,
-}
 # Private: where jax has it no longer, tests are compiled as users compile.
 _usual_options = getattr(compiler, "get_compile_options", None)
 
@@ -53,25 +46,16 @@ def _quick_options(*args, **kwargs):
   """The options of every program, as jax asks for them."""
   options = _usual_options(*args, **kwargs)
   options.env_option_overrides = [
-    *_QUICKLY.items(),
+    *quickly.OPTIONS.items(),
     *options.env_option_overrides,
   ]
   return options
 
 
-def _is_known(name):
-  """Whether this version of XLA has the option."""
-  try:
-    jax.jit(lambda: 0, compiler_options={name: _QUICKLY[name]})()
-  except jax.errors.JaxRuntimeError:
-    return False
-  return True
-
-
 def pytest_configure(config):
   """Compiles quickly, and keeps what is compiled for workers and later runs."""
-  for name in [name for name in _QUICKLY if not _is_known(name)]:
-    del _QUICKLY[name]
+  for name in [n for n in quickly.OPTIONS if not quickly.is_known(n)]:
+    del quickly.OPTIONS[name]
   if _usual_options is not None:
     compiler.get_compile_options = _quick_options
   if hasattr(config, "cache"):  # not under `-p no:cacheprovider`

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import pytest
+import quickly
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = ["your_model", "your_data", "your_task"]
@@ -25,7 +26,7 @@ def _run(command, cwd):
   python, script, *args = shlex.split(command)
   assert python == "python"
   env = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-  env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+  env["XLA_FLAGS"] = quickly.flags()
   if folder := jax.config.jax_compilation_cache_dir:  # as pytest's own
     env["JAX_COMPILATION_CACHE_DIR"] = folder
   done = subprocess.run(

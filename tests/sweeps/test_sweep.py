@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import quickly
 
 from stn.sweeps import Options, make_sweep, run, run_sweep
 from stn.sweeps.folder import Item
@@ -19,7 +20,11 @@ def _sweep_py(*words, cwd):
     [sys.executable, ROOT / "sweep.py", *map(str, words)],
     capture_output=True,
     cwd=cwd,
-    env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    env={
+      **os.environ,
+      "TF_CPP_MIN_LOG_LEVEL": "3",
+      "XLA_FLAGS": quickly.flags(),
+    },
     text=True,
     timeout=280,
   )
