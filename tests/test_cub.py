@@ -108,6 +108,7 @@ def test_only_the_image_is_decoded(folder, monkeypatch):
   assert len(opened) == 3
 
 
+@pytest.mark.long
 def test_a_step_and_an_evaluation_run(folder, tmp_path):
   result = train_and_evaluate(make_config(folder), tmp_path)
   assert result["samples"] == 6

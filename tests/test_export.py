@@ -78,6 +78,7 @@ def test_a_warp_of_any_batch_size(name):
     ("nearest", "border", True),
   ],
 )
+@pytest.mark.long
 def test_a_sampler_of_images_of_any_size(
   symbolic_sizes, method, padding_mode, align_corners
 ):

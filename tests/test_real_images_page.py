@@ -75,6 +75,7 @@ def test_what_needs_no_data_trains(line, tmp_path):
   assert 0 <= result["value"] <= 100
 
 
+@pytest.mark.long
 def test_its_code_runs(capsys):
   [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
   exec(compile(code, "real_images.md", "exec"), {})

@@ -159,6 +159,7 @@ def test_dtypes(method, dtype):
     ("cubic_bspline", 1, True),
   ],
 )
+@pytest.mark.long
 def test_gradients(x64, method, order, forward):
   image = random_image(3, 4, 1, dtype=np.float64)
   grid = smooth_grid((3, 4), (3,), False, dtype=np.float64)

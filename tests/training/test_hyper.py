@@ -222,6 +222,7 @@ PARAMS = {
 
 @pytest.mark.parametrize("schedule", optim.SCHEDULES)
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.long
 def test_an_optimiser_with_traced_numbers_is_the_same(config, name, schedule):
   config = _with(config, optim__name=name, optim__schedule=schedule)
   configs = [

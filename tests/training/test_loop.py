@@ -182,6 +182,7 @@ def test_a_run_continues_on_another_number_of_devices(
   )
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_after_the_last_good_checkpoint(
   config, tmp_path
 ):

@@ -89,6 +89,7 @@ def test_all_trunks_start_from_one_file_and_nothing_else_does(trunk):
     np.testing.assert_array_equal(started[name], fresh[name])
 
 
+@pytest.mark.long
 def test_a_run_starts_from_an_exported_one_of_other_classes(tmp_path):
   """But for the last layer, and into as many trunks as there are."""
   train_and_evaluate(make_config(0), tmp_path / "one")
@@ -117,6 +118,7 @@ def test_a_run_starts_from_an_exported_one_of_other_classes(tmp_path):
   assert error == pytest.approx(result["error"], abs=1e-3)
 
 
+@pytest.mark.long
 def test_a_population_starts_as_its_runs_do(trunk):
   config = make_config(file=str(trunk[0]), into=("trunks_1",))
   other = ConfigDict(config.to_dict())

@@ -52,6 +52,7 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_devices(
 
 
 @pytest.mark.parametrize("redraw", [True, False])
+@pytest.mark.long
 def test_a_distortion_is_drawn_once_or_at_every_step(config, redraw):
   """Nothing is learned, and every batch is the whole set."""
   with config.unlocked():
@@ -162,6 +163,7 @@ def test_the_state_is_donated(config):
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.long
 def test_the_first_step_that_is_not_finite_is_named(config):
   with config.unlocked():
     config.optim.update(

@@ -61,6 +61,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "stateful"])
+@pytest.mark.long
 def test_a_loaded_network_answers_as_its_run_did(name, runs, tmp_path):
   [file] = zoo.export_run(runs / name, tmp_path)
   assert file == tmp_path / f"{name}.safetensors"
