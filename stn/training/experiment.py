@@ -102,8 +102,15 @@ class Experiment:
     models.check_name(config.model.name)
 
     source = data.load_split(data_config, split)
+    # A host's int64 is int32 on the devices.
+    fields = {
+      name: jax.ShapeDtypeStruct(
+        field.shape, jax.dtypes.canonicalize_dtype(field.dtype)
+      )
+      for name, field in source.spec.items()
+    }
     example, in_training = (
-      jax.eval_shape(make, jax.random.key(0), dict(source.spec))
+      jax.eval_shape(make, jax.random.key(0), fields)
       for make in (prepare, train_prepare)
     )
     if in_training != example:
