@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from stn._checks import as_coordinates, full_dtype
-from stn.grids import check_theta, pixel_pitch, regular_grid
+from stn.grids import pixel_pitch, regular_grid
 from stn.sampling import grid_sample, sample_rows
 from stn.sampling.gather import sum_in_a_loop
 from stn.transforms import Transform
+from stn.transforms.base import as_theta
 
 # Numbers that all samples of an image may have, to be in memory at a time.
 _MAX_SAMPLES = 2**22
@@ -136,8 +137,9 @@ def supersample(
   Returns:
     (*output_size, C), of the image's dtype.
   """
-  theta = check_theta(transform, theta)
+  theta = as_theta(theta, transform.num_params)
   rule = {"align_corners": align_corners}
+  pitch = [pixel_pitch(n, **rule) for n in output_size]
   samples = tuple(count * n for n in output_size)
   if (
     transform.rows is not None
@@ -145,8 +147,8 @@ def supersample(
   ):
     # They are a regular grid, whose ends are not those of the centres.
     scale = [
-      pixel_pitch(n, **rule) / count / pixel_pitch(m, **rule)
-      for n, m in zip(output_size, samples, strict=True)
+      p / count / pixel_pitch(n, **rule)
+      for p, n in zip(pitch, samples, strict=True)
     ]
     rows = transform.rows(theta)
     rows *= np.broadcast_to(
@@ -155,7 +157,6 @@ def supersample(
     warped = sample_rows(image, rows, samples, **rule, **options)
     return _mean_of_blocks(warped, output_size, count)
   centres = regular_grid(output_size, dtype=theta.dtype, **rule)
-  pitch = [pixel_pitch(n, **rule) for n in output_size]
   within = (np.arange(count) + 0.5) / count - 0.5
   offsets = np.array(list(itertools.product(within, repeat=len(pitch)))) * pitch
   offsets = jnp.asarray(offsets[:, ::-1], theta.dtype)

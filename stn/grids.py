@@ -36,6 +36,7 @@ from stn.transforms import (
   apply_rows,
   get_transform,
 )
+from stn.transforms.base import as_theta
 
 # A grid of at most this many points is a constant of the compiled program, and
 # so is whatever a transform computes from it without theta. A larger grid is
@@ -274,19 +275,11 @@ def transform_grid(
   output_size = check_output_size(output_size)
   if not isinstance(transform, Transform):
     transform = get_transform(transform, ndim=len(output_size))
-  theta = check_theta(transform, theta)
+  theta = as_theta(theta, transform.num_params)
   points = regular_grid(
     output_size, align_corners=align_corners, dtype=theta.dtype
   )
   return transform.apply(theta, points)
-
-
-def check_theta(transform: Transform, theta: ArrayLike) -> jax.Array:
-  """Returns theta as an array (P,); raises as `transform_grid` does."""
-  theta = as_coordinates("theta", theta)
-  shape = (transform.num_params,)
-  check_shape("theta", theta, str(shape), theta.shape == shape)
-  return theta
 
 
 def affine_grid(

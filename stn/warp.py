@@ -8,9 +8,10 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from stn import antialias as antialiasing
 from stn._checks import as_image, check_output_size
-from stn.grids import check_theta, transform_grid
+from stn.grids import transform_grid
 from stn.sampling import GradientRule, Kernel, grid_sample, sample_rows
 from stn.transforms import Transform, get_transform
+from stn.transforms.base import as_theta
 
 
 def spatial_transform(
@@ -99,7 +100,7 @@ def spatial_transform(
       align_corners=align_corners,
     )
   elif transform.rows is not None:
-    rows = transform.rows(check_theta(transform, theta))
+    rows = transform.rows(as_theta(theta, transform.num_params))
     return sample_rows(image, rows, output_size, **options)
   grid = transform_grid(
     transform, theta, output_size, align_corners=align_corners

@@ -255,7 +255,6 @@ void Pull(const Problem& problem, const T* STN_RESTRICT image,
   cotangent.Finish();
 }
 
-
 // Points of a block, in an order in which neighbours are far apart: a sum that
 // waits for that of the point before, at the same pixel, takes longer.
 template <typename F>

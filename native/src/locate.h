@@ -12,7 +12,7 @@
 namespace stn::STN_LEVEL {
 namespace {
 
-// Beyond this every coordinate is outside; `FAR` of stn/sampling/xla.py.
+// Beyond this every coordinate is outside; `FAR` of stn/sampling/gather.py.
 constexpr float kFar = 1073741824.0f;
 // Up to this every integer is a float.
 constexpr int32_t kExact = 1 << 24;

@@ -85,7 +85,7 @@ struct GridCotangent {
 // A matrix applied to the regular grid: what stn.grids.rows_grid computes.
 struct MapPoints {
   // A point whose denominator is at most kHorizon is at kBeyond: HORIZON and
-  // FAR of stn/transforms/projective.py.
+  // FAR of stn/transforms/rows.py.
   static constexpr float kHorizon = 1e-3f, kBeyond = 1e4f;
 
   const Map& map;

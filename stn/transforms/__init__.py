@@ -12,7 +12,8 @@ from stn.transforms.fit import theta_from_points
 from stn.transforms.lattice import bspline, flow
 from stn.transforms.log_polar import log_polar
 from stn.transforms.matrices import compose, from_matrix, invert, to_matrix
-from stn.transforms.projective import apply_rows, projective
+from stn.transforms.projective import projective
+from stn.transforms.rows import apply_rows
 from stn.transforms.similarity import (
   attention,
   rigid,

@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Float
 
 from stn._checks import as_coordinates, check_shape
 from stn.transforms.base import Transform
+from stn.transforms.rows import apply_rows, to_square
 
 
 def apply_affine(
@@ -15,9 +16,7 @@ def apply_affine(
   """Applies an affine transform to points.
 
   The source point of a target point p is A p + t, where `theta` is the matrix
-  [A | t] row by row (paper, eq. 1). The sum is written out axis by axis: a
-  matrix product would round to bfloat16 or TF32 on accelerators, and the
-  identity would no longer return the points themselves.
+  [A | t] row by row (paper, eq. 1).
 
   Args:
     theta: parameters, shape (d * (d + 1),).
@@ -49,21 +48,7 @@ def apply_affine(
     theta.shape == (d * (d + 1),),
     f" for points of {d} coordinates",
   )
-  return jnp.stack(homogeneous_rows(theta.reshape(d, d + 1), points), axis=-1)
-
-
-def homogeneous_rows(matrix: jax.Array, points: jax.Array) -> list:
-  """Each row of [A | t] times (points, 1), with the sums written out."""
-  d = points.shape[-1]
-  return [
-    sum((row[j] * points[..., j] for j in range(d)), row[d]) for row in matrix
-  ]
-
-
-def to_square(rows: jax.Array) -> jax.Array:
-  """[A | t], (d, d + 1), as a homogeneous matrix (d + 1, d + 1)."""
-  d = len(rows)
-  return jnp.concatenate([rows, jnp.eye(1, d + 1, d, dtype=rows.dtype)])
+  return apply_rows(theta.reshape(d, d + 1), points)
 
 
 def affine(ndim: int = 2) -> Transform:

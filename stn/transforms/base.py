@@ -47,13 +47,19 @@ class Transform:
     return self.identity.size
 
 
+def as_theta(theta: ArrayLike, num_params: int) -> jax.Array:
+  """Theta as an array (P,), or an error."""
+  theta = as_coordinates("theta", theta)
+  check_shape("theta", theta, f"({num_params},)", theta.shape == (num_params,))
+  return theta
+
+
 def as_arguments(
   theta: ArrayLike, points: ArrayLike, num_params: int, ndim: int
 ) -> tuple[jax.Array, jax.Array]:
   """The arguments of `apply` as arrays of theta's dtype, or an error."""
-  theta = as_coordinates("theta", theta)
+  theta = as_theta(theta, num_params)
   points = as_coordinates("points", points).astype(theta.dtype)
-  check_shape("theta", theta, f"({num_params},)", theta.shape == (num_params,))
   check_shape(
     "points",
     points,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike, Float
 
 from stn._checks import as_coordinates, check_choice, check_shape
-from stn.transforms.base import Transform
+from stn.transforms.base import Transform, as_theta
 from stn.transforms.families import get_transform
 
 
@@ -58,10 +58,7 @@ def to_matrix(
     family = get_transform(family, ndim=ndim)
   if family.matrix is None:
     raise ValueError(f"`transform` must have matrices; got {transform!r}.")
-  theta = as_coordinates("theta", theta)
-  shape = (family.num_params,)
-  check_shape("theta", theta, str(shape), theta.shape == shape)
-  return family.matrix(theta)
+  return family.matrix(as_theta(theta, family.num_params))
 
 
 def from_matrix(

@@ -1,39 +1,10 @@
 """The projective family: homographies."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stn.transforms.affine import homogeneous_rows
 from stn.transforms.base import Transform, as_arguments
-
-# A point whose denominator is at most HORIZON has no source point in the image:
-# all its coordinates are FAR, which is outside of any image.
-HORIZON, FAR = 1e-3, 1e4
-
-
-def apply_rows(rows: jax.Array, points: jax.Array) -> jax.Array:
-  """Applies the rows of a matrix, see `Transform.rows`, to points.
-
-  Args:
-    rows: (d, d + 1), or (d + 1, d + 1), whose last is that of the denominators.
-    points: (..., d), of the same dtype.
-
-  Returns:
-    The source points, of the shape of `points`.
-
-  Example:
-    >>> rows = jnp.array([[1.0, 0.0, 0.5], [0.0, 2.0, 0.0]])
-    >>> apply_rows(rows, jnp.array([0.5, 0.5]))
-    Array([1., 1.], dtype=float32)
-  """
-  sources = homogeneous_rows(rows, points)
-  if len(sources) > points.shape[-1]:
-    *sources, w = sources
-    beyond = w <= HORIZON
-    w = jnp.where(beyond, 1, w)
-    sources = [jnp.where(beyond, FAR, source / w) for source in sources]
-  return jnp.stack(sources, axis=-1)
+from stn.transforms.rows import apply_rows
 
 
 def projective(ndim: int = 2) -> Transform:

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stn.transforms.affine import apply_affine, to_square
 from stn.transforms.base import Transform, as_arguments
+from stn.transforms.rows import apply_rows, to_square
 
 # sin(r) / r as a series in r^2, to float64's precision for r < 1.
 _SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]
@@ -88,7 +88,7 @@ def _family(
 
   def apply(theta, points):
     theta, points = as_arguments(theta, points, identity.size, ndim)
-    return apply_affine(rows(theta).reshape(-1), points)
+    return apply_rows(rows(theta), points)
 
   return Transform(
     identity=identity,

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from stn._checks import as_coordinates, check_shape
-from stn.transforms.base import Transform
+from stn.transforms.base import Transform, as_theta
 from stn.transforms.displacement import displacement, lattice_size
 
 
@@ -128,10 +127,7 @@ def tps(
   identity = centres.reshape(-1).astype(np.float32)
 
   def apply(theta, points):
-    theta = as_coordinates("theta", theta)
-    check_shape(
-      "theta", theta, str(identity.shape), theta.shape == identity.shape
-    )
+    theta = as_theta(theta, identity.size)
     return family.apply(theta - identity.astype(theta.dtype), points)
 
   return Transform(identity=identity, apply=apply, linear=True)
