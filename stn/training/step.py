@@ -103,6 +103,12 @@ def make_train_step(
 ) -> Step:
   """Makes the pure train step.
 
+  Where the loss is a sum over examples (not for a network with a state, or a
+  task that is not separable), CPUs differentiate a batch in parts, see
+  `num_parts`. Where the network draws no random numbers either, devices that
+  share a batch run on their own until they add up their gradients; elsewhere
+  the compiler splits the step, so that a draw depends on the batch alone.
+
   Args:
     task: what is learned.
     apply: `(params, model_state, inputs, key, train) -> outputs, aux,
@@ -115,12 +121,6 @@ def make_train_step(
       nothing, nor does a network without spatial transformers.
     shared: whether the devices share each batch. Otherwise the step runs on one
       of them, and is what it would be on the mesh.
-
-  Where the loss is a sum over examples (not for a network with a state, or a
-  task that is not separable), CPUs differentiate a batch in parts, see
-  `num_parts`. Where the network draws no random numbers either, devices that
-  share a batch run on their own until they add up their gradients; elsewhere
-  the compiler splits the step, so that a draw depends on the batch alone.
 
   Returns:
     `(state, batch, key) -> state, measured`. The batch is as a source gives it,
@@ -185,17 +185,16 @@ def make_train_step(
         apply_key,
       )
 
-    def sum_of_shard(batch):
-      parts = num_parts(task.inputs(batch), platform)
+    def differentiate_all(batch, num_devices=1):
+      parts = num_parts(task.inputs(batch), platform, num_devices)
       return _sum_of_parts(differentiate, batch, parts)
 
     if state.model_state or not task.separable:
       result = differentiate(batch, 0)
     elif shared and not draws():
-      result = sum_shards(sum_of_shard, mesh)(batch)
+      result = sum_shards(differentiate_all, mesh)(batch)
     else:
-      parts = num_parts(task.inputs(batch), platform, mesh.size)
-      result = _sum_of_parts(differentiate, batch, parts)
+      result = differentiate_all(batch, mesh.size)
     (loss, (sums, model_state)), grads = result
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
