@@ -1,6 +1,9 @@
 """Images and grids that the tests of the pure core share."""
 
+import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import stn
 
@@ -55,3 +58,31 @@ def smooth_grid(spatial, output, align_corners, seed=0, dtype=np.float32):
     half = rng.integers(0, 2, output) / 2
     pixels[..., axis] = whole + half + rng.uniform(0.1, 0.4, output)
   return normalised_grid(pixels, align_corners, spatial, dtype)
+
+
+def make_mesh(axis_type=AxisType.Auto, devices=4):
+  """A mesh of the first devices over the axis "data"."""
+  return jax.make_mesh(
+    (devices,),
+    ("data",),
+    axis_types=(axis_type,),
+    devices=jax.devices()[:devices],
+  )
+
+
+def check_shard_map(f, args, mesh, handler):
+  """Within `shard_map` each device runs C++, on its own examples.
+
+  `f` is of arrays of examples; `handler` is one that has to be in the program.
+  Returns the arguments, split over the mesh.
+  """
+  sharded = jax.jit(
+    jax.shard_map(f, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+  )
+  split = jax.device_put(args, NamedSharding(mesh, P("data")))
+  text = sharded.lower(*split).compile().as_text()
+  assert handler in text
+  assert "all-gather" not in text
+  for a, b in zip(sharded(*split), jax.jit(f)(*args), strict=True):
+    np.testing.assert_array_equal(a, b)
+  return split

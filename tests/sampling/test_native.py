@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import PADDINGS, random_image, smooth_grid
+from cases import (
+  PADDINGS,
+  check_shard_map,
+  make_mesh,
+  random_image,
+  smooth_grid,
+)
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -325,12 +331,7 @@ def test_nested_vmap(implementation, inner, outer):
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
 @pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
 def test_shard_map_keeps_images_where_they_are(axis_type):
-  mesh = jax.make_mesh(
-    (4,),
-    ("data",),
-    axis_types=(jax.sharding.AxisType[axis_type],),
-    devices=jax.devices()[:4],
-  )
+  mesh = make_mesh(jax.sharding.AxisType[axis_type])
   images = random_image(8, 4, 5, 2)
   grids = np.stack([smooth_grid((4, 5), (6,), False, i) for i in range(8)])
 
@@ -338,17 +339,7 @@ def test_shard_map_keeps_images_where_they_are(axis_type):
     return jnp.sum(sampler("native")(image, grid) ** 2)
 
   gradient = jax.vmap(jax.grad(loss, (0, 1)))
-  sharded = jax.jit(
-    jax.shard_map(gradient, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
-  )
-  args = jax.device_put((images, grids), NamedSharding(mesh, P("data")))
-  text = sharded.lower(*args).compile().as_text()
-  assert "stn_native_scatter" in text
-  assert "all-gather" not in text
-  for a, b in zip(
-    sharded(*args), jax.jit(gradient)(images, grids), strict=True
-  ):
-    np.testing.assert_array_equal(a, b)
+  args = check_shard_map(gradient, (images, grids), mesh, "stn_native_scatter")
   # Outside of it XLA splits the program, and so must run all of it.
   split = jax.jit(gradient).lower(*args).compile().as_text()
   assert "stn_native" not in split
@@ -469,12 +460,7 @@ def test_where_it_is_installed_the_default_on_a_cpu_is_cpp():
   assert "stn_native_sample" in lowered(jax.vmap(stn.grid_sample))
   for name in ("stn_native_pull", "stn_native_scatter"):
     assert name in lowered(jax.vmap(gradients))
-  mesh = jax.make_mesh(
-    (1,),
-    ("data",),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.devices()[:1],
-  )
+  mesh = make_mesh(devices=1)
   mapped = jax.shard_map(
     jax.vmap(gradients), mesh=mesh, in_specs=P("data"), out_specs=P("data")
   )

@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import PADDINGS, random_image
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
+from cases import PADDINGS, check_shard_map, make_mesh, random_image
 
 import stn
 from stn.sampling.linear import native
@@ -285,29 +283,13 @@ def test_hostile_thetas(implementation, transform):
 @needs_native
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
 def test_shard_map_keeps_images_where_they_are():
-  mesh = jax.make_mesh(
-    (4,),
-    ("data",),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.devices()[:4],
-  )
   images, thetas = random_image(8, 6, 7, 2), near_identity("affine", (8,))
 
   def loss(image, theta):
     return jnp.sum(stn.spatial_transform(image, theta) ** 2)
 
   gradient = jax.vmap(jax.grad(loss, (0, 1)))
-  sharded = jax.jit(
-    jax.shard_map(gradient, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
-  )
-  args = jax.device_put((images, thetas), NamedSharding(mesh, P("data")))
-  text = sharded.lower(*args).compile().as_text()
-  assert "stn_native_pull" in text
-  assert "all-gather" not in text
-  for a, b in zip(
-    sharded(*args), jax.jit(gradient)(images, thetas), strict=True
-  ):
-    np.testing.assert_array_equal(a, b)
+  check_shard_map(gradient, (images, thetas), make_mesh(), "stn_native_pull")
 
 
 @pytest.mark.parametrize(

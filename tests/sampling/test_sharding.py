@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_image
+from cases import make_mesh, random_image
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -19,12 +19,6 @@ pytestmark = [
   ),
 ]
 AXES = pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-
-
-def make_mesh(axis_type):
-  return jax.make_mesh(
-    (4,), ("data",), axis_types=(axis_type,), devices=jax.devices()[:4]
-  )
 
 
 def batch():
