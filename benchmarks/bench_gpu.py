@@ -20,9 +20,9 @@ import jax
 import numpy as np
 from bench_sampling import (
   copy_bandwidth,
-  measure_workload,
+  measure_all,
   print_head,
-  print_rows,
+  table,
 )
 from samplers import WORKLOADS, Contestant, Workload, contestants
 from timing import put_in_page, write_report
@@ -72,31 +72,6 @@ def count_results(
   return rows
 
 
-def table(rows: list[dict[str, Any]], bandwidth: float) -> list[list[str]]:
-  """The default sampler's time and memory, and those of others."""
-  of = {(row["workload"], row["pass"], row["by"]): row for row in rows}
-  body = []
-  for (workload, direction, by), ours in of.items():
-    if by != "default":
-      continue
-    others = [of.get((workload, direction, peer)) for peer in BY[1:]]
-    share = 1e5 * ours["bytes_moved"] / ours["ms"] / bandwidth
-    memory = [row and row["bytes_temporary"] for row in (ours, others[-1])]
-    body.append(
-      [
-        workload,
-        direction,
-        f"{ours['ms']:.3f}",
-        *(f"{ours['ms'] / row['ms']:.2f}" if row else "-" for row in others),
-        f"{share:.0f}",
-        *("-" if m is None else f"{m / 1e6:.1f}" for m in memory),
-      ]
-    )
-  ratios = [f"/ {peer}" for peer in BY[1:]]
-  head = ["workload", "pass", "ms", *ratios, "% of copy", "MB", "MB, torch"]
-  return [head, *body]
-
-
 def main() -> None:
   """Measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -115,19 +90,11 @@ def main() -> None:
   tables, rows = {}, []
   print_head()
   for name, workloads in (("gpu", WORKLOADS), ("gpu-channels", CHANNELS)):
-    measured = []
-    for workload_name, workload in workloads.items():
-      for direction in PASSES:
-        some = measure_workload(
-          workload_name,
-          shrink(workload) if flags.smoke else workload,
-          direction,
-          peers,
-          2 if flags.smoke else flags.rounds,
-        )
-        print_rows(some, bandwidth)
-        measured += some
-    tables[name] = table(measured, bandwidth)
+    if flags.smoke:
+      workloads = {key: shrink(value) for key, value in workloads.items()}
+    rounds = 2 if flags.smoke else flags.rounds
+    measured = measure_all(workloads, PASSES, peers, rounds, bandwidth)
+    tables[name] = table(measured, bandwidth, memory_of=("default", "torch"))
     rows += measured
   repeated = shrink(REPEATED) if flags.smoke else REPEATED
   counted = count_results(peers, repeated, 3 if flags.smoke else flags.repeats)

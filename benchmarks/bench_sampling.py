@@ -4,7 +4,7 @@
       [--out=runs/bench_sampling.json] [--page=docs/speed.md]
 
 Peers that are not installed are left out. Runs take turns, each timed after
-two untimed ones: compare rows within one table only. "MB temp" is what a
+10 ms of untimed ones: compare rows within one table only. "MB temp" is what a
 program allocates in addition to its arguments and results, as XLA plans it. The
 second table is of the whole layer of a spatial transformer, from theta to the
 warped images, the third of the default sampler alone: its cost as batch,
@@ -14,6 +14,7 @@ channels and output grow.
 import argparse
 import math
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -121,30 +122,59 @@ def print_rows(rows: list[dict[str, Any]], bandwidth: float) -> None:
     )
 
 
-def table(rows: list[dict[str, Any]], bandwidth: float) -> list[list[str]]:
-  """The default sampler's time, as a ratio to that of each peer."""
+def measure_all(
+  workloads: Mapping[str, Workload],
+  passes: Iterable[str],
+  peers: dict[str, Contestant],
+  rounds: int,
+  bandwidth: float,
+) -> list[dict[str, Any]]:
+  """Measures every pass of every workload; prints on the way."""
+  rows = []
+  for name, workload in workloads.items():
+    for direction in passes:
+      measured = measure_workload(name, workload, direction, peers, rounds)
+      print_rows(measured, bandwidth)
+      rows += measured
+  return rows
+
+
+def table(
+  rows: list[dict[str, Any]], bandwidth: float, memory_of: Sequence[str] = ()
+) -> list[list[str]]:
+  """The default sampler's time, as a ratio to that of each peer.
+
+  Args:
+    rows: from `measure_all`.
+    bandwidth: of a copy.
+    memory_of: contestants whose temporary memory is shown, too.
+
+  Returns:
+    The head, and a line for each pass of a workload.
+  """
   peers = list(dict.fromkeys(row["by"] for row in rows))
   peers.remove("default")
-  times = {(row["workload"], row["pass"], row["by"]): row["ms"] for row in rows}
+  of = {(row["workload"], row["pass"], row["by"]): row for row in rows}
   body = []
-  for row in rows:
-    if row["by"] != "default" or row["workload"] not in WORKLOADS:
+  for (*case, by), row in of.items():
+    if by != "default":
       continue
-    case = row["workload"], row["pass"]
-    ratios = [
-      f"{row['ms'] / times[*case, peer]:.2f}" if (*case, peer) in times else "-"
-      for peer in peers
+    others = [of.get((*case, peer)) for peer in peers]
+    needed = [
+      of.get((*case, who), {}).get("bytes_temporary") for who in memory_of
     ]
     share = 1e5 * row["bytes_moved"] / row["ms"] / bandwidth
-    body.append([*case, f"{row['ms']:.2f}", *ratios, f"{share:.0f}"])
-  head = [
-    "workload",
-    "pass",
-    "ms",
-    *(f"/ {peer}" for peer in peers),
-    "% of copy",
-  ]
-  return [head, *body]
+    body.append(
+      [
+        *case,
+        f"{row['ms']:.3f}",
+        *(f"{row['ms'] / peer['ms']:.2f}" if peer else "-" for peer in others),
+        f"{share:.0f}",
+        *("-" if n is None else f"{n / 1e6:.1f}" for n in needed),
+      ]
+    )
+  head = ["workload", "pass", "ms", *(f"/ {peer}" for peer in peers)]
+  return [[*head, "% of copy", *(f"MB, {who}" for who in memory_of)], *body]
 
 
 def layer_table(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -191,22 +221,21 @@ def main() -> None:
   if flags.by:
     peers = {name: peers[name] for name in flags.by.split(",") if name in peers}
   bandwidth = copy_bandwidth()
-  rows = []
   print_head()
-  for name in filter(None, flags.workloads.split(",")):
-    for direction in flags.passes.split(","):
-      measured = measure_workload(
-        name, WORKLOADS[name], direction, peers, flags.rounds
-      )
-      print_rows(measured, bandwidth)
-      rows += measured
-  for name in filter(None, flags.layers.split(",")):
-    for direction in LAYER_PASSES:
-      measured = measure_workload(
-        name, LAYERS[name], direction, layers(), flags.rounds
-      )
-      print_rows(measured, bandwidth)
-      rows += measured
+  sampled, warped = (
+    measure_all(
+      {name: workloads[name] for name in filter(None, names.split(","))},
+      passes,
+      who,
+      flags.rounds,
+      bandwidth,
+    )
+    for names, workloads, passes, who in (
+      (flags.workloads, WORKLOADS, flags.passes.split(","), peers),
+      (flags.layers, LAYERS, LAYER_PASSES, layers()),
+    )
+  )
+  rows = [*sampled, *warped]
   if flags.scaling:
     default = {"default": contestants()["default"]}
     for name, workload in SCALING.items():
@@ -217,9 +246,9 @@ def main() -> None:
     for row in scaling_table(rows):
       print(f"{row[0]:20}" + "".join(f"{cell:>12}" for cell in row[1:]))
   if flags.page and flags.workloads:
-    put_in_page(flags.page, "sampling", table(rows, bandwidth))
+    put_in_page(flags.page, "sampling", table(sampled, bandwidth))
   if flags.page and flags.layers:
-    put_in_page(flags.page, "layers", layer_table(rows))
+    put_in_page(flags.page, "layers", layer_table(warped))
   if flags.page and flags.scaling:
     put_in_page(flags.page, "scaling", scaling_table(rows))
   write_report(
