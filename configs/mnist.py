@@ -9,6 +9,7 @@ Section 4.1 and appendix A.4. `distortion` is r, rts, p, e, t or tc; what each
 does is in stn/data/distortions.py, its cells that the paper leaves open are
 `data.distortion_options`. `recipe=adamw` (default) is 15 epochs of AdamW with
 warm-up and cosine; `recipe=long` 100 epochs of it in batches of 256;
+`recipe=augmented` 60 epochs, of digits that are bent before they are distorted;
 `recipe=paper` the paper's 150,000 steps of plain SGD from learning rate 0.01,
 divided by 10 after each third.
 

@@ -24,7 +24,7 @@ NAMES = sorted(
   if path.stem not in ("common", "sweeps", "__init__")
 )
 
-RECIPES = ["adamw", "long", "paper"]
+RECIPES = ["adamw", "long", "augmented", "paper"]
 DATA = ["mnist", "mnist_5k"]
 PAPER = ["st_cnn", "cnn", "fcn", "st_fcn"]
 MODERN = ["cnn_bn", "st_cnn_bn"]
@@ -212,22 +212,29 @@ def test_a_config_is_fresh_and_goes_through_json(name):
   assert json.loads(other.to_json())["experiment"] == other.experiment
 
 
+# What recipes change of the model and of the data: nothing adds parameters but
+# norms do.
+OF_RECIPES = {
+  "adamw": set(),
+  "long": {"data.batch_size"},
+  "augmented": {"data.train_distortion", "model.dropout", "model.iterations"},
+  "paper": {"data.batch_size", "model.localisation_options.norm"},
+}
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_differ_in_their_settings_alone(recipe):
-  """Models, data and its splits are the same, so that errors compare.
-
-  But for the norms of localisation networks, which the paper's do not have.
-  """
+  """Models, data and its splits are the same, so that errors compare."""
   config = flat(get_config("mnist", f"recipe={recipe}"))
   default = flat(get_config("mnist"))
-  norm = {"model.localisation_options.norm": False} if recipe == "paper" else {}
-  assert {k: v for k, v in config.items() if k.startswith("model.")} == {
-    k: v for k, v in (default | norm).items() if k.startswith("model.")
+  changed = {
+    key
+    for key, value in config.items()
+    if key.startswith(("model.", "data."))
+    and not key.startswith("data.train_distortion_options.")
+    and (key not in default or default[key] != value)
   }
-  batch = {"data.batch_size"}
-  for key, value in default.items():
-    if key.startswith("data.") and key not in batch:
-      assert config[key] == value, key
+  assert changed == OF_RECIPES[recipe]
 
 
 def test_the_recipe_of_the_paper():
