@@ -1,5 +1,7 @@
+import importlib
 import json
 import pathlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -225,7 +227,7 @@ def test_markdown_shows_our_value_beside_the_published_one():
   assert set(rule) == {"|", "-"}
   row = dict(zip(cells(header), cells(line), strict=True))
   assert row["test (95 % interval)"] == "error **0.80** % (0.64 to 0.99)"
-  published = PUBLISHED["mnist", "r", "st_cnn", "affine"]
+  published = PUBLISHED["mnist", "mnist", "r", "st_cnn", "affine", 1]
   assert row["published"] == str(published) == "0.7"
   assert row["parameters"] == "116,696"
   assert row["model"] == "st_cnn affine"
@@ -273,11 +275,50 @@ def test_the_row_of_a_run_is_what_the_table_reads(rate):
     {"distortion": "none"},
     {"transform": "bspline"},
     {"experiment": "mnist_rot"},
+    {"transformers": 2},
   ],
 )
 def test_the_published_figure_stands_beside_the_same_experiment_alone(fields):
   header, _, line = to_markdown(summarise([run_of(**fields)])).splitlines()
   assert dict(zip(cells(header), cells(line), strict=True))["published"] == ""
+
+
+# By experiment, what stands after the colon of --config.
+OF_PUBLISHED = {
+  "mnist": [
+    *product(
+      [f"distortion={name}," for name in ("r", "rts", "p", "e", "tc")],
+      [f"model={name}" for name in ("fcn", "cnn", "st_fcn", "st_cnn")],
+    ),
+    *product(
+      ["distortion=r,", "distortion=rts,"],
+      ["model=cnn_bn", "model=st_cnn_bn"],
+    ),
+  ],
+  "mnist_addition": [("model=fcn",), ("model=cnn",), ("model=st_fcn",)],
+  "mnist_rot": product(
+    ["augmentation=yes,", "augmentation=no,"],
+    ["model=cnn_bn", "model=st_cnn_bn"],
+  ),
+  "sim2mnist": [("model=cnn_bn",), ("model=st_cnn_bn",)],
+  "cluttered": [("model=cnn",), ("model=st_cnn",)],
+  "colocalisation": [("data=mnist",)],
+  "svhn": [("size=64",), ("size=128",)],
+  "cub": [("",)],
+  "gtsrb": [("size=small",), ("size=large",)],
+}
+
+
+def test_a_config_trains_what_a_published_figure_is_of():
+  trained = {
+    (c.experiment, c.data.name, c.data.distortion, c.model.name)
+    for name, args in OF_PUBLISHED.items()
+    for c in (
+      importlib.import_module(f"configs.{name}").get_config("".join(arg))
+      for arg in args
+    )
+  }
+  assert {key[:4] for key in PUBLISHED} == trained
 
 
 def test_a_longer_training_has_a_row_of_its_own():
@@ -294,7 +335,7 @@ def test_several_transformers_are_counted():
 
 
 def test_a_model_without_transformer_is_named_alone():
-  rows = summarise([run_of(model="cnn", transform=None)])
+  rows = summarise([run_of(model="cnn", transform=None, transformers=0)])
   line = to_markdown(rows).splitlines()[-1]
   assert cells(line)[3] == "cnn"
   assert "| 1.2 |" in line

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from stn.results.published import PUBLISHED
+from stn.results.published import KEY, PUBLISHED
 from stn.results.rows import GROUP
 
 # Student's t, two-sided 95 %, for 2, 3, ... seeds.
@@ -107,7 +107,7 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
 
   Returns:
     A Markdown table; "examples" are those seen in training, repetitions
-    included. Only runs on full MNIST have a published figure.
+    included. `PUBLISHED` has the figures of others.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]
@@ -119,10 +119,7 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     "|" + "---|" * 11,
   ]
   for row in rows:
-    names = ("experiment", "distortion", "model", "transform")
-    published = PUBLISHED.get(tuple(row[name] for name in names), "")
-    if row["dataset"] != "mnist":
-      published = ""
+    published = PUBLISHED.get(tuple(row[name] for name in KEY), "")
     several = f"{row['transformers']} x " if row["transformers"] > 1 else ""
     model = row["model"]
     if row["transform"]:
