@@ -28,13 +28,14 @@ def rotation(angle, scale=1.0):
 SHORT = ("nearest", "linear")
 
 
-@ALIGN
 @pytest.mark.parametrize(
-  ("method", "spatial"),
+  ("method", "spatial", "align_corners"),
   [
-    *((method, size) for method in stn.KERNELS for size in [(7, 28), (224, 5)]),
+    *((method, (7, 28), False) for method in stn.KERNELS),
     *(
-      (method, size) for method in SHORT for size in [(1, 1), (2, 3), (42, 42)]
+      (method, size, True)
+      for method in SHORT
+      for size in [(1, 1), (2, 3), (224, 5)]
     ),
   ],
   ids=str,

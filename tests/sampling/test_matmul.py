@@ -41,6 +41,10 @@ def test_every_padding(padding_mode, align_corners):
 @pytest.mark.parametrize("method", stn.KERNELS)
 def test_every_kernel(method):
   compare((5, 6), method=method)
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic"])
+def test_the_value_of_what_is_outside(method):
   compare((5, 6), method=method, padding_mode="fill", fill_value=0.5)
 
 

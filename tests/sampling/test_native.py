@@ -116,17 +116,13 @@ def test_every_number_of_axes_and_channels(spatial, padding_mode):
 
 @needs_native
 @PADDING
-@pytest.mark.parametrize("spatial", [(1, 1), (2, 1), (1, 3)], ids=str)
-def test_axes_of_one_pixel(spatial, padding_mode):
+@pytest.mark.parametrize(
+  ("spatial", "align_corners"), [((1, 1), False), ((1, 3), True)], ids=str
+)
+def test_axes_of_one_pixel(spatial, align_corners, padding_mode):
   grid = np.random.default_rng(0).uniform(-3, 3, (50, 2)).astype(np.float32)
-  for align_corners in (False, True):
-    compare(
-      spatial,
-      3,
-      grid=grid,
-      padding_mode=padding_mode,
-      align_corners=align_corners,
-    )
+  options = {"padding_mode": padding_mode, "align_corners": align_corners}
+  compare(spatial, 3, grid=grid, **options)
 
 
 @needs_native
@@ -137,7 +133,7 @@ def test_bfloat16(channels):
 
 @needs_native
 @PADDING
-@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize("channels", [1, 16])
 def test_any_coordinate_is_safe(channels, padding_mode):
   """NaN gives NaN; what else is far is what XLA makes of it."""
   values = [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, 1e9, 0.1, -1, 1]
@@ -294,8 +290,17 @@ def test_forward_mode_and_second_order(implementation):
 
 
 @BOTH
-@pytest.mark.parametrize("outer", [(0, 0), (0, None), (None, 0)], ids=str)
-@pytest.mark.parametrize("inner", [(0, 0), (0, None), (None, 0)], ids=str)
+@pytest.mark.parametrize(
+  ("inner", "outer"),
+  [
+    ((0, 0), (0, 0)),
+    ((0, None), (None, 0)),
+    ((None, 0), (0, None)),
+    ((None, 0), (None, 0)),
+    ((0, None), (0, None)),
+  ],
+  ids=str,
+)
 def test_nested_vmap(implementation, inner, outer):
   """Gradients within and without, of batches of which one may be shared."""
   rng = np.random.default_rng(0)
