@@ -24,7 +24,7 @@ from configs import common
 PLACES = {"none": (), "single": (0,), "multi": (0, 1, 2, 3)}
 
 # Filters of eight convolutions, and units.
-SYNTHETIC_FEATURES = (16, 24, 32, 32, 48, 48, 64, 64, 256, 256)
+SYNTHETIC_FEATURES = (8, 16, 16, 24, 24, 32, 32, 32, 128, 128)
 
 
 def get_config(arg: str = ""):
@@ -74,5 +74,5 @@ def _set_synthetic(config, size):
   config.data.composition_options.size = (size, size)
   config.data.num_threads = 1  # draws ahead of the step
   config.model.features = SYNTHETIC_FEATURES
-  config.num_epochs = 30.0
-  config.eval_every = 500
+  config.num_epochs = 20.0
+  config.eval_every = 250
