@@ -58,10 +58,10 @@ quickstart: $(VENV)/.installed-demo
 test test-all test-slow: export NPROC ?= 16
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal --fast $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --fast $(PYTEST_ARGS)
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)

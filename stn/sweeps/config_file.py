@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import difflib
 import functools
-import importlib.util
 import pathlib
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,13 +24,11 @@ def _load(path: str) -> types.ModuleType:
   file = pathlib.Path(path)
   if not file.is_file():
     raise FileNotFoundError(f"`config` must be a Python file; got {path!r}.")
-  spec = importlib.util.spec_from_file_location(
-    f"_stn_config_{file.stem}", file
-  )
-  assert spec is not None
-  assert spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  module = types.ModuleType(f"_stn_config_{file.stem}")
+  module.__file__ = str(file)
+  # Without bytecode, which is of the file's size and second alone: scripts edit
+  # a config, and sweep, within one.
+  exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
   if not hasattr(module, "get_config"):
     raise ValueError(f"`config` {path} has no function get_config.")
   return module

@@ -70,7 +70,7 @@ def test_two_jobs_share_a_sweep(file, tmp_path, argv):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(
   file, fake, tmp_path, argv
 ):

@@ -156,7 +156,7 @@ def _worker_pids(fake):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")
-@pytest.mark.long
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing_and_run_nothing_twice(
   file, fake, tmp_path, six
 ):

@@ -186,6 +186,7 @@ def _check_steps(configs, calls):
     _close(population.split((state, measured))[i], expected)
 
 
+@pytest.mark.slow
 def test_batch_statistics_dropout_and_records_are_those_of_each_run(
   streamed_config,
 ):
@@ -227,6 +228,7 @@ def test_one_run_is_trained_as_alone(config, tmp_path, monkeypatch):
   assert calls == [(config, tmp_path / "a")]
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_for_each_run(config, tmp_path):
   pytest.importorskip("matplotlib")
   fields = {"num_pictures": 2, "num_steps": 2, "log_every": 2}
@@ -288,6 +290,7 @@ def test_an_interrupted_population_continues_to_the_very_same_end(
   assert [row["loss"] for row in rows] == [row["loss"] for row in together[1]]
 
 
+@pytest.mark.slow
 def test_after_a_kill_all_go_on_from_a_common_step(
   config, together, tmp_path, monkeypatch
 ):
@@ -304,6 +307,7 @@ def test_after_a_kill_all_go_on_from_a_common_step(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_alone_or_with_others(
   config, alone, tmp_path, monkeypatch
 ):

@@ -109,6 +109,7 @@ def test_images_of_another_shape_are_refused(runs, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_stablehlo_has_any_batch_and_its_gradient(runs, tmp_path):
   pytest.importorskip("flatbuffers")
   files = zoo.export_run(
