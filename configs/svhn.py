@@ -15,7 +15,7 @@ multi; its localisation nets learn at a tenth of the rate. For GPUs.
     python train.py --config=configs/svhn.py:data=synthetic \
         --workdir=runs/numbers              # needs no data folder
 
-`data=synthetic` is its small relative, for two CPU cores: one to five
+`data=synthetic` is its small relative, for two CPU cores: one to three
 handwritten digits in a row on a photograph, and narrower layers.
 """
 
@@ -72,6 +72,7 @@ def _set_synthetic(config, size):
   config.data.name = "mnist_5k"
   config.data.composition = "numbers"
   config.data.composition_options.size = (size, size)
+  config.data.composition_options.lengths = (1, 3)
   config.data.num_threads = 1  # draws ahead of the step
   config.model.features = SYNTHETIC_FEATURES
   config.num_epochs = 20.0
