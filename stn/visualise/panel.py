@@ -149,7 +149,7 @@ def _rows(
       def draw_map(axes, n, inputs=inputs, grids=grids):
         _show_with_regions(axes, inputs[n], grids[n], 0)
 
-      rows.append(_Row(f"to {label}", draw_map))
+      rows.append(_Row(f"to\n{label}", draw_map))
     else:
       colours += outputs.shape[1]
     for k in range(outputs.shape[1]):
