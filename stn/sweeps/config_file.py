@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import difflib
 import functools
+import importlib.machinery
+import importlib.util
 import pathlib
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,15 +22,28 @@ Setting = dict[str, Any]
 _ARG = "arg."  # what follows is a name of the config's argument
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+  """Loads a file as it stands, not its bytecode.
+
+  Which is of the file's size and second alone: scripts edit a config, and
+  sweep, within one.
+  """
+
+  def get_code(self, fullname: str) -> types.CodeType:
+    """The source, compiled."""
+    return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load(path: str) -> types.ModuleType:
   file = pathlib.Path(path)
   if not file.is_file():
     raise FileNotFoundError(f"`config` must be a Python file; got {path!r}.")
-  module = types.ModuleType(f"_stn_config_{file.stem}")
-  module.__file__ = str(file)
-  # Without bytecode, which is of the file's size and second alone: scripts edit
-  # a config, and sweep, within one.
-  exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
+  name = f"_stn_config_{file.stem}"
+  loader = _FromSource(name, str(file))
+  spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+  assert spec is not None
+  module = importlib.util.module_from_spec(spec)
+  loader.exec_module(module)
   if not hasattr(module, "get_config"):
     raise ValueError(f"`config` {path} has no function get_config.")
   return module
