@@ -33,8 +33,7 @@ _ESTEVES_ROT = {"mnist_rot": (1.53, 1.31), "mnist_rot_once": (5.76, 7.87)}
 
 # Errors by the number of transformers. The paper's section 4.2, by size; birds,
 # 4.3, on 448 pixels (two are at 16.9 on 224 and at 16.1 on 448); traffic signs:
-# none, one and two by the paper's first author's company, three by Arcos-Garcia
-# et al. (2018).
+# none, one and two by Moodstocks, three by Arcos-Garcia et al. (2018).
 _SVHN = {
   "svhn_64": {0: 4.0, 1: 3.7, 4: 3.6},
   "svhn_128": {0: 5.6, 1: 3.9, 4: 3.9},

@@ -3,8 +3,8 @@
 Compiled with all optimisations, unlike the other tests of the kernels, since
 these could round differently, and with the grid as an argument, so that nothing
 is evaluated when compiling. Each size acts along its own axis alone, and the
-coordinate rule before the kernel: so each is there once, and all their pairs in
-tests/transforms/test_identity.py, by the linear kernel.
+coordinate rule before the kernel: so each is there once, volumes by one kernel,
+and all their pairs in tests/transforms/test_identity.py, by the linear kernel.
 """
 
 import functools

@@ -133,7 +133,7 @@ def test_bfloat16(channels):
 
 @needs_native
 @PADDING
-@pytest.mark.parametrize("channels", [1, 16])
+@pytest.mark.parametrize("channels", [1, 3, 16])
 def test_any_coordinate_is_safe(channels, padding_mode):
   """NaN gives NaN; what else is far is what XLA makes of it."""
   values = [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, 1e9, 0.1, -1, 1]

@@ -70,6 +70,16 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
   [
     (["--sweep.optim.lr=1"], "no field 'optim.lr'"),
     (["--sweep=none"], "has no items"),
+    pytest.param(
+      ["--sweep.seed=a"],
+      "`seed` must be of type int; got 'a'",
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      ["--sweep.seed=1", "--only=x*"],
+      "`only` must match an item",
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_bad_input_is_one_line(file, tmp_path, words, match):

@@ -108,7 +108,6 @@ def test_images_of_another_shape_are_refused(runs, tmp_path):
     zoo.load(file)(np.zeros((2, 9, 8, 1)))
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_stablehlo_has_any_batch_and_its_gradient(runs, tmp_path):
   pytest.importorskip("flatbuffers")
