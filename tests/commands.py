@@ -38,7 +38,7 @@ def start(script, *args, devices=1, cwd=ROOT, env=None, redirect="", **kwargs):
   if folder := jax.config.jax_compilation_cache_dir:  # as pytest's own
     env["JAX_COMPILATION_CACHE_DIR"] = folder
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  command = [sys.executable, ROOT / script, *args]
+  command = [sys.executable, ROOT / script, *map(str, args)]
   if redirect:
     command = ["bash", "-c", f'"$0" "$@" {redirect}', *command]
   return subprocess.Popen(

@@ -275,13 +275,16 @@ def test_a_wrong_value_lists_the_values(name, values):
   assert all(value in str(caught.value) for value in values)
 
 
+# Their networks train in tests of others: those of digits in the quickstart's,
+# svhn_cropped in that of traffic signs, cub in test_cub.py, on records; svhn is
+# large.
+OFTEN = ("cluttered", "cub", "mnist_rot", "svhn", "svhn_cropped")
+
+
 @pytest.mark.parametrize(
   "name",
   [
-    # Birds have a test of their own, on records: tests/test_cub.py.
-    pytest.param(
-      name, marks=[pytest.mark.slow] if name in ("cub", "svhn") else []
-    )
+    pytest.param(name, marks=[pytest.mark.slow] if name in OFTEN else [])
     for name in sorted(NAMES, key="quickstart".__ne__)  # that is the quickest
   ],
 )

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -275,3 +276,12 @@ def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
   assert others <= known
   forbidden = {*ONLY_IN, "absl", "ml_collections", "rich", "tensorboardX"}
   assert not forbidden & {name.split(".")[0] for name in (*before, *after)}
+
+
+@pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
+def test_training_does_not_import_torch():
+  """Which takes seconds, and which tensorboardX would do."""
+  code = "import stn.training, sys; print('torch' in sys.modules)"
+  process = run_python("-c", code)
+  process.check_returncode()
+  assert process.stdout == "False\n"

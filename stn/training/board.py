@@ -4,14 +4,35 @@ tensorboardX's own `SummaryWriter` writes in a thread: where that fails, as on a
 full disk, the error is lost and the run waits for the thread forever.
 """
 
+import contextlib
 import pathlib
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+  """Imports as if there were no torch, unless it is imported already."""
+  hidden = "torch" not in sys.modules
+  if hidden:
+    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+  try:
+    yield
+  finally:
+    if hidden:
+      del sys.modules["torch"]
+
+
+# tensorboardX imports torch wherever it is installed, which takes seconds, for
+# tensors of torch, which there are none of here.
+with _without_torch():
+  from tensorboardX import summary
+  from tensorboardX.event_file_writer import EventsWriter
+  from tensorboardX.proto import event_pb2
 
 _PROTOS: Any = event_pb2  # makes its names when it is imported
 

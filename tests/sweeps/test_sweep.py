@@ -1,33 +1,19 @@
 """sweep.py as users call it."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
+import commands
 import pytest
-import quickly
 
 from stn.sweeps import Options, make_sweep, run, run_sweep
 from stn.sweeps.folder import Item
 
-ROOT = pathlib.Path(__file__).parents[2]
 
-
-def _sweep_py(*words, cwd):
-  return subprocess.run(
-    [sys.executable, ROOT / "sweep.py", *map(str, words)],
-    capture_output=True,
-    cwd=cwd,
-    env={
-      **os.environ,
-      "TF_CPP_MIN_LOG_LEVEL": "3",
-      "XLA_FLAGS": quickly.flags(),
-    },
-    text=True,
-    timeout=280,
-  )
+def _sweep_py(*words, cwd, code=0):
+  """What it printed, and its errors."""
+  env = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+  return commands.run("sweep.py", *words, cwd=cwd, code=code, env=env)
 
 
 @pytest.mark.long
@@ -38,8 +24,8 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
     "--sweep.optim.learning_rate=1e-3,1e-2",
     f"--workdir={tmp_path / 's'}",
   )
-  dry = _sweep_py(*words, "--dry_run", cwd=tmp_path)
-  assert dry.stdout.splitlines() == [
+  dry, _ = _sweep_py(*words, "--dry_run", cwd=tmp_path)
+  assert dry.splitlines() == [
     f"python train.py --config={file.path}:model=fcn --config.num_steps=2 "
     f"--config.optim.learning_rate={rate} "
     f"--workdir={tmp_path}/s/learning_rate={rate}"
@@ -47,8 +33,7 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
   ]
   assert not (tmp_path / "s").exists()
 
-  done = _sweep_py(*words, "--workers=2", cwd=tmp_path)
-  assert done.returncode == 0, done.stderr
+  done, _ = _sweep_py(*words, "--workers=2", cwd=tmp_path)
   results = [
     json.loads(path.read_text())
     for path in sorted((tmp_path / "s").glob("*/result.json"))
@@ -58,11 +43,10 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
     0.01,
   ]
   assert {r["train_samples"] for r in results} == {2 * 64}
-  assert done.stdout.count("done     learning_rate=") == 2
+  assert done.count("done     learning_rate=") == 2
 
-  again = _sweep_py(*words, "--only=*=0.01", cwd=tmp_path)
-  assert again.returncode == 0
-  assert "running" not in again.stdout
+  again, _ = _sweep_py(*words, "--only=*=0.01", cwd=tmp_path)
+  assert "running" not in again
 
 
 @pytest.mark.parametrize(
@@ -84,10 +68,9 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
 )
 def test_bad_input_is_one_line(file, tmp_path, words, match):
   words = [f"--config={file.path}", f"--workdir={tmp_path / 's'}", *words]
-  done = _sweep_py(*words, cwd=tmp_path)
-  assert done.returncode == 1
-  assert match in done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
+  _, error = _sweep_py(*words, cwd=tmp_path, code=1)
+  assert match in error
+  assert len(error.strip().splitlines()) == 1
   assert not (tmp_path / "s").exists()
 
 
