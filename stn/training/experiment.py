@@ -195,7 +195,7 @@ class Experiment:
   def start(self) -> dict[str, np.ndarray]:
     """Parameters to start from, by name: see `stn.training.start`."""
     config = self.config.init_from
-    return read_start(config, *self.variables_shape()) if config.file else {}
+    return read_start(config, *self.variables_shape) if config.file else {}
 
   def init_state(self) -> TrainState:
     """The state at step 0."""
@@ -217,6 +217,7 @@ class Experiment:
     make = functools.partial(new_state, self.init, self.optimizer)
     return self._on_mesh(jax.eval_shape(make, jax.random.key(0), {}))
 
+  @functools.cached_property
   def variables_shape(self) -> tuple[Any, Any]:
     """Shapes, dtypes and shardings of parameters and model state."""
     return self._on_mesh(jax.eval_shape(self.init, jax.random.key(0)))
@@ -232,7 +233,7 @@ class Experiment:
       lambda variables, batch, key: self.network.apply(
         *variables, self.task.inputs(batch), key, False
       ),
-      self.variables_shape(),
+      self.variables_shape,
       batch,
       jax.random.key(0),
     )

@@ -156,7 +156,7 @@ class Record:
     experiment = self.experiment
     config, task = self.config, experiment.task
     transform = config.model.get("transform", "")
-    params, _ = experiment.variables_shape()
+    params, _ = experiment.variables_shape
     return results.make_row(
       metrics,
       metric=task.monitor,

@@ -129,7 +129,7 @@ def restore(
   checkpoints = pathlib.Path(workdir) / "checkpoints"
   with CheckpointStore(checkpoints, read_only=True) as store:
     return experiment, store.restore_variables(
-      step, experiment.variables_shape()
+      step, experiment.variables_shape
     )
 
 
