@@ -70,7 +70,7 @@ def start(
       },
       start_new_session=True,  # Ctrl-C is for the sweep, which tells it
     )
-  if workers > 1 and not extra:
+  if workers > 1 and not extra and hasattr(os, "sched_setaffinity"):
     available = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(ProcessLookupError):  # it has ended at once
       os.sched_setaffinity(process.pid, slots.cores(slot, workers, available))

@@ -128,9 +128,7 @@ def restore(
   )
   checkpoints = pathlib.Path(workdir) / "checkpoints"
   with CheckpointStore(checkpoints, read_only=True) as store:
-    return experiment, store.restore_variables(
-      step, experiment.variables_shape
-    )
+    return experiment, store.restore_variables(step, experiment.variables_shape)
 
 
 def report_invariance(

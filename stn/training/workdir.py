@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from stn.data import available_cores
 from stn.fields import differences
 from stn.files import read_json, write_atomically
 from stn.trust import check_trusted
@@ -143,6 +144,12 @@ def git_commit() -> str | None:
     return None
 
 
+def _cores() -> int:
+  """How many cores XLA computes on: `NPROC` may say fewer than there are."""
+  nproc, cores = os.environ.get("NPROC", ""), available_cores()
+  return min(int(nproc), cores) if nproc.isdecimal() else cores
+
+
 def environment() -> dict[str, Any]:
   """What ran: commit, versions of packages and Python, devices.
 
@@ -157,7 +164,7 @@ def environment() -> dict[str, Any]:
     except importlib.metadata.PackageNotFoundError:
       versions[name] = "not installed"
   kind = jax.devices()[0].device_kind
-  cores = f" ({len(os.sched_getaffinity(0))} cores)" if kind == "cpu" else ""
+  cores = f" ({_cores()} cores)" if kind == "cpu" else ""
   return {
     "command": sys.argv,
     "commit": git_commit(),

@@ -206,6 +206,16 @@ def test_a_sweeper_that_does_not_wait_leaves_what_others_run(
   assert [_times_run(item) for item in sweep.items] == [1, 1]
 
 
+def test_a_system_that_assigns_no_cores_sweeps(
+  file, fake, tmp_path, monkeypatch
+):
+  for name in ("sched_getaffinity", "sched_setaffinity"):
+    monkeypatch.delattr(os, name)  # as macOS
+  sweep = _sweep(file, tmp_path / "s", values={"seed": "0"})
+  assert _run(sweep, fake, workers=2) == 0
+  assert [_times_run(item) for item in sweep.items] == [1]
+
+
 def test_workers_share_cores_and_gpus(monkeypatch):
   assert slots.cores(0, 3, [4, 5]) == {4}
   assert slots.cores(2, 3, [4, 5]) == {4}

@@ -29,6 +29,20 @@ def test_the_environment_names_commit_versions_and_device(config, tmp_path):
   assert environment["device"].startswith("cpu")
 
 
+@pytest.mark.parametrize(("nproc", "cores"), [("1", 1), ("16", 3), ("", 3)])
+def test_the_device_says_how_many_cores_compute(monkeypatch, nproc, cores):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+  monkeypatch.setenv("NPROC", nproc)
+  assert workdir_lib.environment()["device"] == f"cpu ({cores} cores)"
+
+
+def test_a_system_that_assigns_no_cores_has_an_environment(monkeypatch):
+  monkeypatch.delattr(os, "sched_getaffinity")  # as macOS
+  monkeypatch.setattr(os, "cpu_count", lambda: 5)
+  monkeypatch.setenv("NPROC", "")
+  assert workdir_lib.environment()["device"] == "cpu (5 cores)"
+
+
 def test_another_config_is_refused_with_the_fields_that_differ(
   config, tmp_path
 ):
