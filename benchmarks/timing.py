@@ -1,7 +1,6 @@
 """Times functions against one another: what all benchmarks share."""
 
 import json
-import os
 import pathlib
 import platform
 import time
@@ -11,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-THREADS = len(os.sched_getaffinity(0))
+from stn.data import available_cores
+
+THREADS = available_cores()
 
 
 def measure(
