@@ -9,13 +9,17 @@ from stn.tasks.base import Caption, Spec, Task
 
 
 def cross_entropy(
-  logits: Float[jax.Array, "*n classes"], labels: Int[jax.Array, "*n"]
+  logits: Float[jax.Array, "*n classes"],
+  labels: Int[jax.Array, "*n"],
+  smoothing: float = 0.0,
 ) -> Float[jax.Array, "*n"]:
   """Softmax cross-entropy, in nats.
 
   Args:
     logits: (*n, classes).
     labels: (*n,), in [0, classes).
+    smoothing: share of the target that all classes have alike (label smoothing,
+      Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
 
   Returns:
     (*n,), float32.
@@ -25,7 +29,10 @@ def cross_entropy(
     Array([1.3863], dtype=float32)
   """
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-  return -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+  loss = -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+  if smoothing:
+    loss = (1 - smoothing) * loss - smoothing * log_probs.mean(axis=-1)
+  return loss
 
 
 def _head(spec: Spec) -> tuple[int, ...]:
@@ -52,19 +59,31 @@ def _answer(outputs, batch):
   ]
 
 
-def classification() -> Task:
+def classification(*, label_smoothing: float = 0.0) -> Task:
   """The class of an image: "label" int32 (N,); outputs are logits (N, classes).
 
   The loss is softmax cross-entropy in nats, the metric "error", the share of
   examples whose largest logit is not their label's.
 
+  Args:
+    label_smoothing: in [0, 1), of the loss, see `cross_entropy`.
+
+  Raises:
+    ValueError: if it is another number.
+
   Example:
     >>> classification().head(Spec({}, 10))
     (10,)
   """
+  if not 0 <= label_smoothing < 1:
+    raise ValueError(
+      f"`task.label_smoothing` must be in [0, 1); got {label_smoothing}."
+    )
   return Task(
     head=_head,
-    loss=lambda outputs, batch: cross_entropy(outputs, batch["label"]),
+    loss=lambda outputs, batch: cross_entropy(
+      outputs, batch["label"], label_smoothing
+    ),
     metrics={"error": _is_wrong},
     monitor="error",
     group=lambda batch: batch["label"],

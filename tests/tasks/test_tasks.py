@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special
 
@@ -91,6 +92,22 @@ def test_cross_entropy_is_the_negative_log_softmax():
   np.testing.assert_allclose(
     cross_entropy(logits, batch["label"]), expected, rtol=1e-5, atol=1e-6
   )
+
+
+def test_smoothed_labels_are_optax_s():
+  logits, batch = CASES["classification"]
+  one_hot = jax.nn.one_hot(batch["label"], logits.shape[1])
+  expected = optax.softmax_cross_entropy(
+    logits, optax.smooth_labels(one_hot, 0.2)
+  )
+  task = make_task("classification", label_smoothing=0.2)
+  np.testing.assert_allclose(task.loss(logits, batch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_smoothing_is_checked(share):
+  with pytest.raises(ValueError, match="`task.label_smoothing` must be in"):
+    make_task("classification", label_smoothing=share)
 
 
 def test_cross_entropy_of_huge_logits_is_finite():
