@@ -12,7 +12,13 @@ from ml_collections import ConfigDict
 
 from configs import common
 from stn import zoo
-from stn.data import ArraySource, load_split, prepare_once, splits
+from stn.data import (
+  ArraySource,
+  DataNotFoundError,
+  load_split,
+  prepare_once,
+  splits,
+)
 from stn.training import Experiment, evaluate_run, train_and_evaluate
 from stn.zoo import export
 from stn.zoo.__main__ import main
@@ -232,6 +238,18 @@ def test_st_cnn_r_reads_rotated_digits():
   digits = prepare_once(experiment.test_key, batch, experiment.prepare)
   logits, _ = network(digits["image"])
   assert float((logits.argmax(axis=-1) == digits["label"]).mean()) > 0.97
+
+
+@pytest.mark.long
+def test_staged_gtsrb_reads_traffic_signs():
+  network = zoo.load("staged_gtsrb")
+  try:
+    test = load_split(network.config.data, "test")
+  except DataNotFoundError as error:
+    pytest.skip(f"needs GTSRB: {error}")
+  signs = test.take(np.arange(0, len(test), 50)).arrays
+  logits, _ = network(signs["image"])
+  assert (np.argmax(logits, axis=-1) == signs["label"]).mean() > 0.97
 
 
 # The command line.
