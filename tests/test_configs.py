@@ -278,13 +278,13 @@ def test_a_wrong_value_lists_the_values(name, values):
 # Their networks train in tests of others: those of digits in the quickstart's,
 # svhn_cropped in that of traffic signs, cub in test_cub.py, on records; svhn is
 # large.
-OFTEN = ("cluttered", "cub", "mnist_rot", "svhn", "svhn_cropped")
+SLOW = ("cluttered", "cub", "mnist_rot", "svhn", "svhn_cropped")
 
 
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[pytest.mark.slow] if name in OFTEN else [])
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in sorted(NAMES, key="quickstart".__ne__)  # that is the quickest
   ],
 )
