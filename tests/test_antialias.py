@@ -163,6 +163,7 @@ def test_vmap_is_a_loop(antialias):
   )
 
 
+@pytest.mark.long
 def test_no_number_of_theta_breaks_it():
   image = random_image(8, 8, 1)
   nan = warp(image, IDENTITY * np.nan, antialias="mip")
@@ -199,6 +200,7 @@ def test_samples_are_the_mean_of_a_finer_grid(count, align_corners):
   np.testing.assert_allclose(warped, expected, atol=2e-5)
 
 
+@pytest.mark.long
 def test_samples_in_one_pass_or_one_after_another(monkeypatch):
   image, theta = random_image(9, 10, 2), rotation(0.4, 0.9)
   ct = random_image(3, 4, 2, seed=1)
@@ -238,6 +240,7 @@ def test_mip_is_linear():
     )
 
 
+@pytest.mark.long
 def test_a_footprint_for_each_point(own_errors):
   image, grid = random_image(4, 4, 1), stn.regular_grid((2, 3))
   with pytest.raises(ValueError, match=r"`footprint` must have shape \(2, 3\)"):

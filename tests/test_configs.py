@@ -276,9 +276,17 @@ def test_a_wrong_value_lists_the_values(name, values):
 
 
 # Their networks train in tests of others: those of digits in the quickstart's,
-# svhn_cropped in that of traffic signs, cub in test_cub.py, on records; svhn is
-# large.
-SLOW = ("cluttered", "cub", "mnist_rot", "svhn", "svhn_cropped")
+# the addition's and svhn_cropped's in that of traffic signs, cub's in
+# test_cub.py, on records; that of svhn is large.
+SLOW = (
+  "cluttered",
+  "cub",
+  "mnist_addition",
+  "mnist_rot",
+  "sim2mnist",
+  "svhn",
+  "svhn_cropped",
+)
 
 
 @pytest.mark.parametrize(

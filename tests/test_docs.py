@@ -121,6 +121,7 @@ def test_the_code_of_sampling_does_what_it_says():
   assert names["thumbnail"].shape == (2, 2, 3)
 
 
+@pytest.mark.long
 def test_the_table_of_kernels_is_complete_and_true():
   kernels = rows("sampling", "## Kernels")
   assert set(kernels) == set(stn.KERNELS)

@@ -30,6 +30,7 @@ def _final_params(workdir, step):
   return {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
 
 
+@pytest.mark.long
 def test_train_then_evaluate_by_command(tmp_path):
   workdir = tmp_path / "a rún of 数字"  # it may have any name
   args = (*SMALL, "--config.num_steps=30", f"--workdir={workdir}")
@@ -171,7 +172,7 @@ def test_a_wrong_command_line_says_what_is_right(tmp_path, args, message):
   assert not workdir.exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_continues(tmp_path):
   args = (
     *SMALL,

@@ -278,6 +278,7 @@ def test_importing_stn_takes_jax_numpy_and_jaxtyping_alone():
   assert not forbidden & {name.split(".")[0] for name in (*before, *after)}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
 def test_training_does_not_import_torch():
   """Which takes seconds, and which tensorboardX would do."""

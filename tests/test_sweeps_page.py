@@ -43,6 +43,7 @@ def test_the_helpers_are_named():
     assert callable(getattr(sweeps, name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   "command",
   [words for words in _commands() if "sweep.py" in words],

@@ -285,6 +285,7 @@ def test_a_set_that_is_not_there_says_which_command_gets_it(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_reading_a_set_of_tfds_imports_no_tensorflow(tiny):
   """Where it is installed too: it would take seconds, and GPU memory."""
   code = f"""if True:

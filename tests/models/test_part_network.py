@@ -107,6 +107,7 @@ def test_each_crop_has_a_trunk_of_its_own():
   assert (a != b).any()
 
 
+@pytest.mark.long
 def test_gradients_reach_the_localisation_network_alone_marked_as_such():
   network, x, params, state = initialised(create(2))
 

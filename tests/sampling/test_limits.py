@@ -119,6 +119,7 @@ DTYPES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.long
 @DTYPES
 def test_dtypes_of_image_and_grid_do_not_mix(x64, image_dtype, grid_dtype):
   image = jnp.asarray(random_image(4, 5, 2), image_dtype)

@@ -279,6 +279,7 @@ def both_ways(f, g, image, grid):
       np.testing.assert_allclose(a, b, atol=1e-4, err_msg=way.__name__)
 
 
+@pytest.mark.long
 @BOTH
 def test_forward_mode_and_second_order(implementation):
   """Against a user's kernel, which JAX differentiates by itself."""

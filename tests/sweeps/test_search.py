@@ -55,6 +55,7 @@ def test_a_search_continues_and_may_get_more_trials(file, fake, tmp_path):
   assert search.is_empty()
 
 
+@pytest.mark.long
 def test_a_poor_trial_is_stopped(file, fake, tmp_path, monkeypatch):
   search = _search(file, tmp_path / "s", 2)
   monkeypatch.setattr(

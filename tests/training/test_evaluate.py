@@ -71,6 +71,7 @@ def whole():
   return outputs, np.asarray(aux["warps"]["first"].theta, np.float64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 8, 40])
 def test_the_result_does_not_depend_on_the_batch_size(results, batch_size):
   """8 leaves a partial last batch, 40 fills up the only one."""

@@ -130,6 +130,7 @@ def test_bad_requests(config, experiment):
     measure_invariance(volumes, state, "test")
 
 
+@pytest.mark.long
 def test_the_poses_of_an_example_are_drawn(experiment):
   picture = draw_poses(experiment, experiment.init_state())
   assert picture.dtype == np.uint8

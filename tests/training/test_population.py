@@ -194,6 +194,7 @@ def test_batch_statistics_dropout_and_records_are_those_of_each_run(
   _check_steps(configs, [(0, 1), (1, 1)])
 
 
+@pytest.mark.slow
 def test_several_steps_in_a_call_are_those_of_each_run(config):
   config = _vary(config, **{"optim.warmup": 0.0})
   configs = [

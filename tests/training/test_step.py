@@ -175,6 +175,7 @@ def test_the_first_step_that_is_not_finite_is_named(config):
   assert 1 <= int(measured["bad_step"]) < 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_compiled_step_gathers_no_images(config, monkeypatch, parts):
   monkeypatch.setattr(step_lib, "_CPU_PIXELS", 2 * 64 // parts)

@@ -128,6 +128,7 @@ def test_a_training_says_so(config, tmp_path, capsys):
 # Penalties.
 
 
+@pytest.mark.long
 def test_a_penalty_of_samples_outside_leads_back_from_anywhere():
   def total(right):
     warps = {"st": make_warp([scaled(1.0, right=right)])}

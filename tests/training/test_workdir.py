@@ -118,6 +118,7 @@ def test_a_folder_that_another_config_claimed_first_is_refused(
     workdir_lib.claim(config, tmp_path)
 
 
+@pytest.mark.long
 def test_a_workdir_in_use_is_refused_and_free_once_its_process_is_killed(
   tmp_path,
 ):
