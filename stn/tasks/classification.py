@@ -1,5 +1,7 @@
 """One label for each image."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,15 +71,17 @@ def classification(*, label_smoothing: float = 0.0) -> Task:
     label_smoothing: in [0, 1), of the loss, see `cross_entropy`.
 
   Raises:
-    ValueError: if it is another number.
+    ValueError: if it is anything else.
 
   Example:
     >>> classification().head(Spec({}, 10))
     (10,)
   """
-  if not 0 <= label_smoothing < 1:
+  number = isinstance(label_smoothing, numbers.Real)
+  if not (number and 0 <= label_smoothing < 1):
     raise ValueError(
-      f"`task.label_smoothing` must be in [0, 1); got {label_smoothing}."
+      "`task.label_smoothing` must be a number in [0, 1); got "
+      f"{label_smoothing!r}."
     )
   return Task(
     head=_head,
