@@ -83,7 +83,7 @@ VARIANTS = {
     "transformers": ["1", "0", "2", "3"],
     "transform": ["affine"],
     "size": ["small", "large"],
-    "recipe": ["adamw"],
+    "recipe": ["adamw", "augmented"],
   },
   "svhn": {
     "transformers": ["multi", "none", "single"],

@@ -173,6 +173,54 @@ def jitter(
   return spatial_transform(image, theta, padding_mode="border")
 
 
+def relight(
+  key: jax.Array,
+  image: Image,
+  *,
+  exposure: tuple[Number, Number] = (0.3, 3.0),
+  shadow: Number = 0.8,
+) -> jax.Array:
+  """Another exposure, and a shadow with a straight edge across the image.
+
+  Args:
+    key: of the draw.
+    image: (H, W, C) in [0, 1]; what gets brighter than 1 is clipped.
+    exposure: (low, high) of the factor, whose logarithm is uniform.
+    shadow: of the light on one side of a random line, at most this share goes.
+
+  Returns:
+    (H, W, C).
+  """
+  exposure_key, shadow_key, angle_key, point_key = jax.random.split(key, 4)
+  low, high = exposure
+  factor = jnp.exp(uniform(exposure_key, (jnp.log(low), jnp.log(high))))
+  size = jnp.array(image.shape[1::-1])  # (x, y), as the grid
+  angle = uniform(angle_key, (0.0, 2 * math.pi))
+  normal = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+  on_line = jax.random.uniform(point_key, (2,), minval=-1.0)
+  offset = grids.regular_grid(image.shape[:2]) - on_line
+  distance = (offset * (size / 2) * normal).sum(axis=-1, keepdims=True)
+  covered = jnp.clip(distance + 0.5, 0, 1)  # its edge is one pixel wide
+  light = factor * (1 - uniform(shadow_key, (0.0, shadow)) * covered)
+  return jnp.clip(image * light, 0, 1)
+
+
+def jitter_and_relight(
+  key: jax.Array,
+  image: Image,
+  *,
+  angle: Number = 10.0,
+  scale: tuple[Number, Number] = (0.85, 1.15),
+  shift: Number = 0.1,
+  exposure: tuple[Number, Number] = (0.3, 3.0),
+  shadow: Number = 0.8,
+) -> jax.Array:
+  """`jitter`, then `relight`: what photographs of one thing differ in."""
+  jitter_key, light_key = jax.random.split(key)
+  moved = jitter(jitter_key, image, angle=angle, scale=scale, shift=shift)
+  return relight(light_key, moved, exposure=exposure, shadow=shadow)
+
+
 def project(
   key: jax.Array,
   image: Image,

@@ -23,6 +23,7 @@ SIZES = {
   "e": (28, 28, 1),
   "t": (60, 60, 1),
   "jitter": (28, 28, 1),
+  "jitter_light": (28, 28, 1),
   "tc": (60, 60, 1),
   "rot": (28, 28, 1),
   "cluttered": (40, 40, 1),
@@ -423,3 +424,35 @@ def test_jitter_stays_within_its_limits():
   assert 3.6 < np.abs(y).max() < 4.1  # of 4
   scale = np.sqrt(mass / mass.mean())
   assert 0.8 < scale.min() < 0.9 < 1.1 < scale.max() < 1.2
+
+
+def test_a_shadow_has_a_straight_edge_and_a_depth_within_its_limits():
+  """On white: one side as it was, the other darker by one factor."""
+  white = jnp.ones((20, 30, 3))
+  relight = functools.partial(distortions.relight, exposure=(1.0, 1.0))
+  images = jax.vmap(lambda key: relight(key, white, shadow=0.6))(keys(200))
+  images = np.asarray(images)
+  np.testing.assert_array_equal(images[..., :1], images[..., 1:2])
+  depth = 1 - images.min(axis=(1, 2, 3))
+  assert 0 <= depth.min() < 0.05
+  assert 0.55 < depth.max() < 0.6
+  edge = (images.max(axis=(1, 2)) - images.min(axis=(1, 2)))[:, None, None] > 0
+  inside = (images < 1) & (images > images.min(axis=(1, 2), keepdims=True))
+  assert (inside & edge).mean() < 0.1  # two levels, and the edge between them
+  # Both sides of the middle are in the shade alike.
+  assert np.abs(images.mean(axis=0) - images.mean()).max() < 0.1
+
+
+def test_an_exposure_is_a_factor_and_clips():
+  image = jnp.full((4, 5, 1), 0.5)
+  relight = functools.partial(distortions.relight, shadow=0.0)
+  images = jax.vmap(lambda key: relight(key, image, exposure=(0.25, 4.0)))(
+    keys(400)
+  )
+  factors = 2 * np.asarray(images)
+  assert (factors == factors[:, :1, :1]).all()
+  factors = factors[:, 0, 0, 0]
+  assert 0.25 <= factors.min() < 0.27
+  assert factors.max() == 2  # clipped at 1
+  assert np.mean(factors == 2) == pytest.approx(0.25, abs=0.07)  # log-uniform
+  assert np.mean(factors < 1) == pytest.approx(0.5, abs=0.08)

@@ -99,6 +99,10 @@ OPTIONS = {
     {"angle": 5.0, "scale": (0.9, 1.0), "shift": 0.1},
     {"angle": 9.0, "scale": (0.8, 1.1), "shift": 0.2},
   ),
+  "jitter_light": (
+    {"shift": 0.1, "exposure": (0.5, 1.0), "shadow": 0.1},
+    {"shift": 0.2, "exposure": (0.7, 2.0), "shadow": 0.9},
+  ),
   "sim2mnist": (
     {"scale": (1.0, 1.5), "canvas": (20, 20)},
     {"scale": (1.0, 2.0), "canvas": (20, 20)},
