@@ -12,8 +12,8 @@ Arcos-Garcia et al. (2018, https://doi.org/10.1016/j.neunet.2018.01.005), who
 have 99.71 % right with three; humans 98.84 %. Contrast is normalised around
 each pixel of the image; between layers, batch normalisation stands for that.
 
-`recipe=augmented` changes the light of what is learned, too, and smooths labels:
-more of the test signs are right (docs/real_images.md).
+`recipe=augmented` changes the light of what is learned, too, and smooths
+labels: more of the test signs are right (docs/real_images.md).
 
 All of train is learned, and the last checkpoint is tested. To choose settings,
 `--config.data.validation_size=4000` holds out whole tracks: images of one sign,

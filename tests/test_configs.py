@@ -242,6 +242,16 @@ def test_recipes_differ_in_their_settings_alone(recipe):
   assert changed == OF_RECIPES[recipe]
 
 
+def test_the_recipe_of_photographs_differs_in_light_and_smoothing_alone():
+  config = flat(get_config("gtsrb", "recipe=augmented"))
+  default = flat(get_config("gtsrb"))
+  assert {k: v for k, v in config.items() if default.get(k) != v} == {
+    "recipe": "augmented",
+    "data.train_distortion": "jitter_light",
+    "task.label_smoothing": 0.1,
+  }
+
+
 def test_the_recipe_of_the_paper():
   """Appendix A.4."""
   config = get_config("mnist", "recipe=paper")
