@@ -185,7 +185,7 @@ def relight(
   Args:
     key: of the draw.
     image: (H, W, C) in [0, 1]; what gets brighter than 1 is clipped.
-    exposure: (low, high) of the factor, whose logarithm is uniform.
+    exposure: (low, high), above 0, of the factor; its logarithm is uniform.
     shadow: of the light on one side of a random line, at most this share goes.
 
   Returns:
