@@ -1,8 +1,8 @@
 r"""German traffic signs (GTSRB), with up to three spatial transformers.
 
     python -m stn.data.prepare gtsrb --data_dir=DIR
-    python train.py --config=configs/gtsrb.py:transformers=2 \
-        --config.data.data_dir=DIR --workdir=runs/gtsrb_2
+    python train.py --config=configs/gtsrb.py:transformers=3,recipe=augmented \
+        --config.data.data_dir=DIR --workdir=runs/gtsrb_3
 
 39,209 images of 43 classes to learn from, 12,630 to test. `transformers` is how
 many: none, one at the input, another after the first convolution, a third after
