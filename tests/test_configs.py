@@ -286,17 +286,9 @@ def test_a_wrong_value_lists_the_values(name, values):
 
 
 # Their networks train in tests of others: those of digits in the quickstart's,
-# the addition's and svhn_cropped's in that of traffic signs, cub's in
-# test_cub.py, on records; that of svhn is large.
-SLOW = (
-  "cluttered",
-  "cub",
-  "mnist_addition",
-  "mnist_rot",
-  "sim2mnist",
-  "svhn",
-  "svhn_cropped",
-)
+# sim2mnist's convolutions in tests/training, svhn_cropped's in that of traffic
+# signs, cub's in test_cub.py, on records; that of svhn is large.
+SLOW = ("cluttered", "cub", "mnist_rot", "sim2mnist", "svhn", "svhn_cropped")
 
 
 @pytest.mark.parametrize(
