@@ -78,6 +78,7 @@ def get_config(arg: str = ""):
   )
   distortion, model = args["distortion"], args["model"]
   config = common.get_base()
+  config.task.label_smoothing = 0.0
   large = distortion in ("t", "tc")
   # On 60x60 pixels, what takes about five minutes on two CPU cores.
   epochs = {"fcn": 60.0, "st_fcn": 60.0, "st_cnn": 30.0}.get(model, 15.0)
