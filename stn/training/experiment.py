@@ -333,7 +333,8 @@ class Experiment:
     return self.key(self.config.data.eval_seed, TEST)
 
   @functools.cached_property
-  def _eval_step(self) -> evaluate.EvalStep:
+  def eval_step(self) -> evaluate.EvalStep:
+    """The jitted function from variables and a batch to sums."""
     return jax.jit(
       evaluate.make_eval_step(
         self.task,
@@ -348,7 +349,7 @@ class Experiment:
   def evaluate(self, state: TrainState, split: str) -> dict[str, Any]:
     """Evaluates a state on a split: see `stn.training.evaluate`."""
     return evaluate.evaluate(
-      self._eval_step,
+      self.eval_step,
       state.params,
       state.model_state,
       (put_batch(batch, self.mesh) for batch in self.eval_batches(split)),
