@@ -36,6 +36,8 @@ FEATURES_28 = {
   "cnn": (32, 71),
   "st_fcn": (104, 64),
   "st_cnn": (32, 64),
+  "cnn_bn": (16, 32, 64),
+  "st_cnn_bn": (16, 32, 64),
 }
 # ... 135,000 on 42x42, of which a spatial transformer makes 28x28 ...
 FEATURES_42 = {
@@ -43,6 +45,8 @@ FEATURES_42 = {
   "cnn": (32, 73),
   "st_fcn": (87, 87),
   "st_cnn": (32, 72),
+  "cnn_bn": (16, 32, 64),
+  "st_cnn_bn": (16, 32, 64),
 }
 # ... 150,000 on 60x60 ...
 FEATURES_60 = {
@@ -103,6 +107,10 @@ def get_config(arg: str = ""):
   if args["data"] == "mnist_5k":  # a short training
     config.optim.localisation_lr = 1.0
   common.set_recipe(config, args["recipe"])
+  if args["recipe"] == "augmented" and model.endswith("_bn"):
+    config.model.dropout = 0.0
+    config.task.label_smoothing = 0.1
+    config.num_epochs = 40.0
   return config.lock()
 
 
