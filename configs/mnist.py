@@ -19,8 +19,8 @@ of one canvas have equal numbers of parameters within 2 %; `size=400k` has about
 as many as the paper may have. On canvases larger than a digit (rts, t, tc) the
 spatial transformer makes 28x28 pixels. `model=cnn_bn` and `st_cnn_bn` are a
 modern network, 3x3 convolutions with batch normalisation, with and without a
-spatial transformer; its `recipe=augmented` is 25 epochs, with labels smoothed by
-0.1 and no dropout. Nor does the paper say how much slower its localisation
+spatial transformer; its `recipe=augmented` is 25 epochs, with labels smoothed
+by 0.1 and no dropout. Nor does the paper say how much slower its localisation
 nets learn: `optim.localisation_lr` is 1 in its recipe. Results and times are in
 docs/results.md. The functions `sweep_NAME` are for sweep.py:
 
