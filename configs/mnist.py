@@ -37,8 +37,6 @@ FEATURES_28 = {
   "cnn": (32, 71),
   "st_fcn": (104, 64),
   "st_cnn": (32, 64),
-  "cnn_bn": (16, 32, 64),
-  "st_cnn_bn": (16, 32, 64),
 }
 # ... 135,000 on 42x42, of which a spatial transformer makes 28x28 ...
 FEATURES_42 = {
@@ -46,8 +44,6 @@ FEATURES_42 = {
   "cnn": (32, 73),
   "st_fcn": (87, 87),
   "st_cnn": (32, 72),
-  "cnn_bn": (16, 32, 64),
-  "st_cnn_bn": (16, 32, 64),
 }
 # ... 150,000 on 60x60 ...
 FEATURES_60 = {
