@@ -242,6 +242,18 @@ def test_recipes_differ_in_their_settings_alone(recipe):
   assert changed == OF_RECIPES[recipe]
 
 
+def test_the_augmented_recipe_of_the_modern_network():
+  config = flat(get_config("mnist", "model=st_cnn_bn,recipe=augmented"))
+  default = flat(get_config("mnist", "model=st_cnn,recipe=augmented"))
+  assert {k: v for k, v in config.items() if default.get(k) != v} == {
+    "model.name": "st_cnn_bn",
+    "model.features": (),
+    "model.dropout": 0.0,
+    "task.label_smoothing": 0.1,
+    "num_epochs": 25.0,
+  }
+
+
 def test_the_recipe_of_photographs_differs_in_light_and_smoothing_alone():
   config = flat(get_config("gtsrb", "recipe=augmented"))
   default = flat(get_config("gtsrb"))
