@@ -295,7 +295,9 @@ OF_PUBLISHED = {
       ["model=cnn_bn", "model=st_cnn_bn"],
     ),
   ],
-  "mnist_addition": [("model=fcn",), ("model=cnn",), ("model=st_fcn",)],
+  "mnist_addition": product(
+    [f"model={name}" for name in ("fcn", "cnn", "st_fcn", "st_cnn", "staged")]
+  ),
   "mnist_rot": product(
     ["augmentation=yes,", "augmentation=no,"],
     ["model=cnn_bn", "model=st_cnn_bn"],
