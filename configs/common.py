@@ -200,6 +200,21 @@ def set_staged(config: ConfigDict, transformers: str, transform: str) -> None:
   config.eval_every = 1000
 
 
+def compose_warps(config: ConfigDict) -> None:
+  """Sets what helps rotated digits most, see docs/training.md.
+
+  Warps are composed of two, but those of a family without an identity, and
+  localisation nets learn as fast as the rest.
+
+  Args:
+    config: to change.
+  """
+  model = config.model
+  if model.name.startswith("st_") and model.transform != "log_polar":
+    model.iterations = 2
+  config.optim.localisation_lr = 1.0
+
+
 def set_recipe(config: ConfigDict, name: str) -> None:
   """Sets how to train.
 
@@ -225,6 +240,7 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config.optim.clip_norm = 0.0
     config.optim.localisation_lr = 1.0
     config.model.localisation_options.norm = False
+    config.model.iterations = 1
     config.num_steps = 150_000
     config.log_every = 1000
     config.eval_every = 10_000
@@ -236,6 +252,6 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config.data.train_distortion_options.scale = (0.9, 1.1)
     config.data.train_distortion_options.sigma = 1.0
     config.model.dropout = 0.3
-    config.model.iterations = 2
+    config.model.iterations = 2 if config.model.num_transformers == 1 else 1
     config.optim.localisation_lr = 1.0
     config.num_epochs = 60.0

@@ -21,7 +21,7 @@ def get_config(arg: str = ""):
   config.model.name = args["model"]
   config.model.transform = args["transform"]
   config.model.features = FEATURES_28.get(args["model"], ())
-  config.optim.localisation_lr = 1.0
+  common.compose_warps(config)
   return config.lock()
 
 

@@ -222,9 +222,12 @@ OF_RECIPES = {
     "data.train_distortion_options.scale",
     "data.train_distortion_options.sigma",
     "model.dropout",
-    "model.iterations",
   },
-  "paper": {"data.batch_size", "model.localisation_options.norm"},
+  "paper": {
+    "data.batch_size",
+    "model.iterations",
+    "model.localisation_options.norm",
+  },
 }
 
 
@@ -240,6 +243,17 @@ def test_recipes_differ_in_their_settings_alone(recipe):
     and (key not in default or default[key] != value)
   }
   assert changed == OF_RECIPES[recipe]
+
+
+def test_warps_of_digits_are_composed_where_the_family_has_an_identity():
+  def iterations(name, arg):
+    return get_config(name, arg).model.iterations
+
+  assert iterations("mnist", "model=st_fcn") == 2
+  assert iterations("mnist", "model=st_cnn,transform=log_polar") == 1
+  assert iterations("mnist", "model=cnn") == 1
+  assert iterations("quickstart", "model=st_cnn") == 2
+  assert iterations("mnist_addition", "recipe=augmented") == 1  # two of them
 
 
 def test_the_augmented_recipe_of_the_modern_network():

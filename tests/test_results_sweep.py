@@ -158,6 +158,17 @@ def test_effects_are_differences_seed_by_seed(tmp_path):
   ]
 
 
+def test_effects_name_what_differs_from_the_first(tmp_path):
+  settings = [({"a.n": 1, "b.x": 3}, 0.05, "done")]
+  settings += [({"a.n": 1, "b.x": 4}, 0.05, "done")]
+  sweep = read_sweep(make_sweep(tmp_path / "s", settings))
+  table = effects_to_markdown(sweep, summarise_effects(sweep)).splitlines()
+  assert [line.split("|")[1].strip() for line in table[2:]] == [
+    "n 1, x 3",
+    "x 4",
+  ]
+
+
 def test_an_effect_that_is_sure_is_in_bold(tmp_path, capsys):
   settings = [({"seed": s}, 0.05 + 0.01 * s, "done") for s in range(3)]
   settings += [({"seed": s, "n": 1}, 0.03 + 0.01 * s, "done") for s in range(3)]

@@ -61,6 +61,8 @@ class SpatialTransformer(nn.Module):
       the output is sampled from the input once. They share one network. Not
       with several transformers.
     initial_theta: theta at the start, (P,), or (K, P); None is the identity.
+      With `iterations`, it is the warp that all others follow, which start at
+      the identity; the first look is at the input itself.
     centroid: the translation is the centroid of a heat map, see
       `stn.models.heads`. The localisation network then returns a map
       (N, *spatial, F), as `stn.models.MapLocalisation` does.
@@ -146,6 +148,9 @@ class SpatialTransformer(nn.Module):
       family = get_transform(family, ndim=d)
     self._check(family)
     start = self._start(family)
+    first = start[0]
+    if self.iterations > 1:
+      start = np.broadcast_to(family.identity, start.shape)
     predict = self._make_predict(family, start, features)
     output_size = tuple(self.output_size or x.shape[1:-1])
     points = regular_grid(output_size, align_corners=self.align_corners)
@@ -160,6 +165,8 @@ class SpatialTransformer(nn.Module):
       def compose(thetas, points):
         for i in reversed(range(thetas.shape[0])):
           points = family.apply(thetas[i], points)
+        if self.initial_theta is not None:
+          points = family.apply(first, points)
         return points
 
       looked_at = regular_grid(x.shape[1:-1], align_corners=self.align_corners)

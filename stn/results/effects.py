@@ -77,8 +77,8 @@ def effects_to_markdown(sweep: SweepRuns, rows: list[dict[str, Any]]) -> str:
     rows: from `summarise_effects`.
 
   Returns:
-    A line for each setting; an effect whose interval is on one side of 0 is in
-    bold.
+    A line for each setting, of which what differs from the first is named; an
+    effect whose interval is on one side of 0 is in bold.
 
   Example:
     >>> sweep = read_sweep("runs/what_helps")  # doctest: +SKIP
@@ -92,8 +92,13 @@ def effects_to_markdown(sweep: SweepRuns, rows: list[dict[str, Any]]) -> str:
     "| time |",
     "|---|---|---|---|---|",
   ]
+  first = rows[0]["setting"].items() if rows else ()
   for i, row in enumerate(rows):
-    setting = row["setting"].items()
+    setting = [
+      (field, value)
+      for field, value in row["setting"].items()
+      if not i or (field, value) not in first
+    ]
     text = ", ".join(f"{names[field]} {value}" for field, value in setting)
     effect = ""
     if i:

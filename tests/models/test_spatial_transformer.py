@@ -251,6 +251,24 @@ def test_iterations_start_at_the_identity():
   np.testing.assert_array_equal(run(module, params, x)[0], x)
 
 
+def test_iterations_follow_the_initial_theta_which_is_applied_once():
+  x = images(2, 7, 6, 1)
+  crop = (0.5, 0.0, 0.1, 0.0, 0.6, -0.2)
+  module = SpatialTransformer(SMALL, iterations=3, initial_theta=crop)
+  params = initialised(module, x)
+  grid = stn.get_transform("affine").apply(
+    np.float32(crop), stn.regular_grid((7, 6))
+  )
+  _, warp = run(module, params, x)
+  np.testing.assert_allclose(warp.grid[:, 0], np.stack([grid] * 2), atol=1e-6)
+  # The first look is at the input itself.
+  params = perturbed(params, size=0.05)
+  once = SpatialTransformer(SMALL)
+  _, first = run(once, params, x)
+  _, warp = run(module, params, x)
+  np.testing.assert_allclose(warp.theta[:, 0], first.theta[:, 0], atol=1e-6)
+
+
 def test_transformers_may_have_networks_of_their_own():
   x = images(2, 6, 6, 1)
   module = SpatialTransformer((SMALL, Mean()), num_transformers=2)
