@@ -27,6 +27,7 @@ KEYS = [
   "model",
   "transform",
   "transformers",
+  "iterations",
   "recipe",
   "params",
   "train_samples",
@@ -55,6 +56,7 @@ def run_of(**fields):
     "model": "st_cnn",
     "transform": "affine",
     "transformers": 1,
+    "iterations": 1,
     "recipe": "adamw",
     "params": 116_696,
     "seed": 0,
@@ -309,6 +311,27 @@ OF_PUBLISHED = {
   "cub": [("",)],
   "gtsrb": [("size=small",), ("size=large",)],
 }
+
+
+def test_composed_warps_have_a_row_of_their_own():
+  runs = [run_of(), run_of(iterations=2, seed=1)]
+  header, _, *lines = to_markdown(summarise(runs)).splitlines()
+  place = cells(header).index("model")
+  assert [cells(line)[place] for line in lines] == [
+    "st_cnn affine",
+    "st_cnn affine, 2 warps",
+  ]
+
+
+def test_a_row_that_does_not_say_its_iterations_has_those_of_its_config(
+  tmp_path,
+):
+  rows = [run_of() | {"config": {"model": {"iterations": 4}}}, run_of()]
+  for row in rows:
+    del row["iterations"]
+  file = tmp_path / "a.jsonl"
+  file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+  assert [row["iterations"] for row in read([file])] == [4, 1]
 
 
 def test_a_config_trains_what_a_published_figure_is_of():

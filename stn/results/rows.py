@@ -20,6 +20,7 @@ GROUP = (
   "model",
   "transform",
   "transformers",
+  "iterations",
   "recipe",
   "params",
   "train_samples",
@@ -28,8 +29,21 @@ GROUP = (
   "device",
 )
 
-# What the tables need of a row.
-_NEEDED = (*GROUP, "seed", "value", "interval", "error", "samples", "seconds")
+# What the tables need of a row, in the file or in its config.
+_NEEDED = (
+  *(name for name in GROUP if name != "iterations"),
+  "seed",
+  "value",
+  "interval",
+  "error",
+  "samples",
+  "seconds",
+)
+
+
+def _iterations(config: Mapping[str, Any]) -> int:
+  """The warps that each transformer composes; 1 if the config has no field."""
+  return config.get("model", {}).get("iterations", 1)
 
 
 def make_row(
@@ -94,6 +108,7 @@ def make_row(
     "model": config.model.name,
     "transform": transform,
     "transformers": transformers,
+    "iterations": _iterations(fields),
     "recipe": config.recipe,
     "params": params,
     "seed": config.seed,
@@ -151,6 +166,8 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
       )
     for file in files:
       runs += read_json_lines(file, _NEEDED)
+  for run in runs:  # rows of before 28 November 2026 have no such field
+    run.setdefault("iterations", _iterations(run.get("config", {})))
   return runs
 
 

@@ -61,8 +61,8 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     >>> run = dict.fromkeys(
     ...     ["experiment", "task", "dataset", "distortion", "model", "recipe",
     ...      "metric", "unit"], "")
-    >>> run |= {"transform": None, "transformers": 0, "params": 1,
-    ...         "interval": [0., 2.], "error": None, "samples": 9,
+    >>> run |= {"transform": None, "transformers": 0, "iterations": 1,
+    ...         "params": 1, "interval": [0., 2.], "error": None, "samples": 9,
     ...         "train_samples": 9, "seconds": 1.,
     ...         "device": "cpu", "commit": "c", "seed": 0}
     >>> [row] = summarise([run | {"value": 1.}, run | {"value": 2.}])
@@ -107,7 +107,8 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
 
   Returns:
     A Markdown table; "examples" are those seen in training, repetitions
-    included. `PUBLISHED` has the figures of others.
+    included. A model with "2 x" has so many transformers in parallel; one with
+    "2 warps" composes so many. `PUBLISHED` has the figures of others.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]
@@ -124,6 +125,8 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
     model = row["model"]
     if row["transform"]:
       model += f" {several}{row['transform']}"
+      if row["iterations"] > 1:
+        model += f", {row['iterations']} warps"
     low, high = row["interval"]
     unit = f" {row['unit']}" if row["unit"] else ""
     lines.append(

@@ -18,7 +18,7 @@ from stn.zoo.pretrained import Pretrained
 
 # What of a run's result stands on its card.
 _CARD = (
-  *(name for name in GROUP if name != "device"),
+  *(name for name in GROUP if name not in ("iterations", "device")),
   "seed",
   "step",
   "value",
