@@ -147,10 +147,10 @@ class SpatialTransformer(nn.Module):
     if not isinstance(family, Transform):
       family = get_transform(family, ndim=d)
     self._check(family)
-    start = self._start(family)
-    first = start[0]
+    initial = self._start(family)
+    start = initial  # of what is predicted
     if self.iterations > 1:
-      start = np.broadcast_to(family.identity, start.shape)
+      start = np.broadcast_to(family.identity, initial.shape)
     predict = self._make_predict(family, start, features)
     output_size = tuple(self.output_size or x.shape[1:-1])
     points = regular_grid(output_size, align_corners=self.align_corners)
@@ -161,12 +161,13 @@ class SpatialTransformer(nn.Module):
       grid = jax.vmap(jax.vmap(lambda t: family.apply(t, points)))(theta)
       output = self._warp(x, theta, grid, family, output_size, sample)
     else:
-      # The first warp is the outermost: its points are moved last.
+      # The first warp is the outermost: its points are moved last, but for
+      # `initial_theta`.
       def compose(thetas, points):
         for i in reversed(range(thetas.shape[0])):
           points = family.apply(thetas[i], points)
         if self.initial_theta is not None:
-          points = family.apply(first, points)
+          points = family.apply(initial[0], points)
         return points
 
       looked_at = regular_grid(x.shape[1:-1], align_corners=self.align_corners)
