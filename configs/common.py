@@ -200,18 +200,23 @@ def set_staged(config: ConfigDict, transformers: str, transform: str) -> None:
   config.eval_every = 1000
 
 
+def most_warps(model: ConfigDict) -> int:
+  """Two, where warps can be composed: of one transformer, with an identity."""
+  one = model.num_transformers == 1
+  return 2 if one and model.transform != "log_polar" else 1
+
+
 def compose_warps(config: ConfigDict) -> None:
   """Sets what helps rotated digits most, see docs/training.md.
 
-  Warps are composed of two, but those of a family without an identity, and
-  localisation nets learn as fast as the rest.
+  Warps are composed of two, where they can be, and localisation nets learn as
+  fast as the rest.
 
   Args:
     config: to change.
   """
-  model = config.model
-  if model.name.startswith("st_") and model.transform != "log_polar":
-    model.iterations = 2
+  if config.model.name.startswith("st_"):
+    config.model.iterations = most_warps(config.model)
   config.optim.localisation_lr = 1.0
 
 
@@ -252,6 +257,6 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config.data.train_distortion_options.scale = (0.9, 1.1)
     config.data.train_distortion_options.sigma = 1.0
     config.model.dropout = 0.3
-    config.model.iterations = 2 if config.model.num_transformers == 1 else 1
+    config.model.iterations = most_warps(config.model)
     config.optim.localisation_lr = 1.0
     config.num_epochs = 60.0

@@ -254,6 +254,8 @@ def test_warps_of_digits_are_composed_where_the_family_has_an_identity():
   assert iterations("mnist", "model=cnn") == 1
   assert iterations("quickstart", "model=st_cnn") == 2
   assert iterations("mnist_addition", "recipe=augmented") == 1  # two of them
+  augmented = "model=st_cnn,transform=log_polar,recipe=augmented"
+  assert iterations("mnist", augmented) == 1
 
 
 def test_the_augmented_recipe_of_the_modern_network():
