@@ -29,7 +29,6 @@ import numpy as np
 from configs import mnist
 from stn import data
 from stn.results.figure import COLOURS, pyplot, to_png
-from stn.training.evaluate import evaluate
 from stn.training.experiment import INIT, TRAIN, Experiment
 from stn.training.sharding import put_batch
 from stn.training.state import init_state
@@ -61,25 +60,6 @@ def make_config(cell: dict[str, str], epochs: float) -> Any:
   return config
 
 
-def test(experiment: Experiment, state: Any, draws: int) -> dict[str, Any]:
-  """Evaluates on the test digits, distorted so many times."""
-  number = len(experiment.source("test"))
-
-  def batches():
-    for draw in range(draws):
-      for batch in experiment.eval_batches("test"):
-        index = batch["index"] + draw * number  # what distortions depend on
-        yield put_batch({**batch, "index": index}, experiment.mesh)
-
-  return evaluate(
-    experiment.eval_step,
-    state.params,
-    state.model_state,
-    batches(),
-    experiment.task,
-  )
-
-
 def train(
   experiment: Experiment, seed: int, draws: int
 ) -> tuple[dict[str, Any], float]:
@@ -100,7 +80,7 @@ def train(
     state, measured = experiment.train_step(1)(state, batch, key)
     if step % 20 == 0:  # no more calls may wait than the devices can hold
       measured["bad_step"].block_until_ready()
-  metrics = test(experiment, state, draws)
+  metrics = experiment.evaluate(state, "test", draws)
   return metrics, time.perf_counter() - start
 
 

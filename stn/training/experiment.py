@@ -333,8 +333,7 @@ class Experiment:
     return self.key(self.config.data.eval_seed, TEST)
 
   @functools.cached_property
-  def eval_step(self) -> evaluate.EvalStep:
-    """The jitted function from variables and a batch to sums."""
+  def _eval_step(self) -> evaluate.EvalStep:
     return jax.jit(
       evaluate.make_eval_step(
         self.task,
@@ -346,13 +345,25 @@ class Experiment:
       out_shardings=replicated(self.mesh),
     )
 
-  def evaluate(self, state: TrainState, split: str) -> dict[str, Any]:
-    """Evaluates a state on a split: see `stn.training.evaluate`."""
+  def evaluate(
+    self, state: TrainState, split: str, draws: int = 1
+  ) -> dict[str, Any]:
+    """Evaluates a state on a split: see `stn.training.evaluate`.
+
+    Each example is distorted `draws` times; intervals count these as
+    independent examples, which they are not.
+    """
+    number = len(self.source(split))
+    batches = (
+      {**batch, "index": batch["index"] + draw * number}
+      for draw in range(draws)
+      for batch in self.eval_batches(split)
+    )
     return evaluate.evaluate(
-      self.eval_step,
+      self._eval_step,
       state.params,
       state.model_state,
-      (put_batch(batch, self.mesh) for batch in self.eval_batches(split)),
+      (put_batch(batch, self.mesh) for batch in batches),
       self.task,
     )
 
