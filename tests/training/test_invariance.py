@@ -98,6 +98,10 @@ def test_an_untrained_transformer_is_as_variable_as_its_input(experiment):
     for name in ("error", "loss"):
       value = whole[kind][name][place]
       assert value == pytest.approx(metrics[name], rel=1e-5)
+  # Of two draws the second is another one, and both count.
+  twice = experiment.evaluate(state, "test", draws=2)
+  assert twice["samples"] == 40
+  assert twice["loss"] != pytest.approx(metrics["loss"], rel=1e-6)
 
 
 def test_what_depends_on_no_pose_has_no_share(experiment):
