@@ -18,9 +18,7 @@ with needs("sweep", "A sweep", script=True):
   from stn import command_line
   from stn.sweeps import ConfigFile, cli
 
-config_flags.DEFINE_config_file(
-  "config", help_string="FILE or FILE:name=value,...", lock_config=True
-)
+command_line.define_config()
 flags.DEFINE_list("sweep", [], "Functions sweep_NAME of the config file.")
 flags.DEFINE_string("workdir", None, "Folder of the sweep.")
 flags.DEFINE_bool("dry_run", False, "Only print the commands.")
@@ -40,11 +38,8 @@ VALUES: dict[str, str] = {}  # of --sweep.FIELD=value,value
 
 def main():
   """Describes the sweep, then prints, submits or runs it."""
-  flag = flags.FLAGS["config"]
-  file = ConfigFile.of(
-    config_flags.get_config_filename(flag),
-    config_flags.get_override_values(flag),
-  )
+  name = config_flags.get_config_filename(flags.FLAGS["config"])
+  file = ConfigFile.of(name, command_line.overrides())
   try:
     return cli.main(file, VALUES, flags.FLAGS)
   except (ValueError, TypeError, OSError, RuntimeError) as error:

@@ -11,7 +11,6 @@ from stn._extras import needs
 with needs("train", "Training", script=True):
   import jax
   from absl import flags
-  from ml_collections import config_flags
 
   from stn import command_line
   from stn.training import (
@@ -23,9 +22,7 @@ with needs("train", "Training", script=True):
     train_and_evaluate,
   )
 
-CONFIG = config_flags.DEFINE_config_file(
-  "config", help_string="FILE or FILE:name=value,...", lock_config=True
-)
+command_line.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run.")
 COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "host:port of process 0, for runs in many processes."
@@ -48,7 +45,7 @@ def main():
   processes = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   try:
     with joined(*processes, expected=ERRORS):
-      result = train_and_evaluate(CONFIG.value, WORKDIR.value)
+      result = train_and_evaluate(flags.FLAGS.config, WORKDIR.value)
   except Interrupted as stop:
     print(stop, file=sys.stderr)
     return 128 + stop.signum

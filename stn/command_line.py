@@ -6,18 +6,27 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+
+from stn.fields import is_option, parse_value, set_field
+
+# Set by --config.FIELD=value: flags of ml_collections set listed fields only.
+_OPTIONS: dict[str, Any] = {}
 
 
 def take_values(
-  argv: Sequence[str], prefix: str
+  argv: Sequence[str],
+  prefix: str,
+  which: Callable[[str], bool] = lambda field: True,
 ) -> tuple[list[str], dict[str, str]]:
   """Takes words `--prefix.FIELD=text` out of a command line.
 
   Args:
     argv: words; flags of any name are known only to whoever takes them.
     prefix: of the flags to take.
+    which: of the fields to take.
 
   Returns:
     The other words, and field to text.
@@ -29,20 +38,53 @@ def take_values(
   words, values = [], {}
   for word in argv:
     name, equals, text = word.lstrip("-").partition("=")
-    if word.startswith("-") and equals and name.startswith(f"{prefix}."):
-      values[name.removeprefix(f"{prefix}.")] = text
+    field = name.removeprefix(f"{prefix}.")
+    if word.startswith("-") and equals and field != name and which(field):
+      values[field] = text
     else:
       words.append(word)
   return words, values
 
 
+def define_config() -> None:
+  """Defines `--config=FILE:name=value,...` and `--config.FIELD=value`.
+
+  A field is one that the file lists, or an option: see `stn.fields.is_option`.
+  """
+  config_flags.DEFINE_config_file(
+    "config",
+    help_string="FILE or FILE:name=value,...",
+    lock_config=True,
+    sys_argv=take_values(sys.argv, "config", is_option)[0],
+  )
+
+
+def overrides() -> dict[str, Any]:
+  """What `--config.FIELD=value` set: field to value."""
+  listed = config_flags.get_override_values(flags.FLAGS["config"])
+  return {
+    field: value.to_dict() if isinstance(value, ConfigDict) else value
+    for field, value in {**listed, **_OPTIONS}.items()
+  }
+
+
 def parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses flags; of an unknown field of the config, says the nearest names."""
+  """Parses flags; of a wrong field of the config, says what is right."""
+  words, options = list(argv), {}
+  if "config" in flags.FLAGS:
+    words, options = take_values(argv, "config", is_option)
   try:
-    return app.parse_flags_with_usage(list(argv))
+    rest = app.parse_flags_with_usage(words)
   except (AttributeError, KeyError) as error:
     hint = str(error).rpartition("\\n")[2].strip("'\"")
     sys.exit(f"Error: --config has no such field. {hint}")
+  _OPTIONS.update({field: parse_value(text) for field, text in options.items()})
+  try:
+    for field, value in _OPTIONS.items():
+      set_field(flags.FLAGS.config, field, value)
+  except (TypeError, ValueError) as error:
+    sys.exit(f"Error: {error}")
+  return rest
 
 
 def quieten() -> None:

@@ -1,5 +1,7 @@
 """The fields of configs, and of other nested dicts, by their dotted names."""
 
+import ast
+import difflib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -75,3 +77,79 @@ def short_names(fields: Sequence[str]) -> dict[str, str]:
     field: name if last.count(name) == 1 else field
     for field, name in zip(fields, last, strict=True)
   }
+
+
+def is_option(field: str) -> bool:
+  """Whether a config takes a field that it does not list.
+
+  Those are what a task, or whatever a dict NAME_options belongs to, has beyond
+  the fields of all: who reads them knows their names.
+
+  Example:
+    >>> is_option("data.distortion_options.angle"), is_option("data.angle")
+    (True, False)
+  """
+  parent, _, name = field.rpartition(".")
+  return bool(name) and (parent == "task" or parent.endswith("_options"))
+
+
+def no_such_field(field: str, config: Any) -> ValueError:
+  """The error of a field that a config does not have: with the nearest names.
+
+  Example:
+    >>> from ml_collections import ConfigDict
+    >>> no_such_field("sed", ConfigDict({"seed": 0}))
+    ValueError("The config has no field 'sed'. Nearest: seed.")
+  """
+  near = difflib.get_close_matches(field, flatten(config.to_dict()), n=3)
+  hint = f" Nearest: {', '.join(near)}." if near else ""
+  return ValueError(f"The config has no field {field!r}.{hint}")
+
+
+def set_field(config: Any, field: str, value: Any) -> None:
+  """Sets a field of a config, an `ml_collections.ConfigDict`, locked or not.
+
+  Args:
+    config: to change.
+    field: dotted name of a field that is there, or of an option.
+    value: of the type of the field that is there.
+
+  Raises:
+    ValueError: if there is no such field.
+    TypeError: if the value is of another type.
+
+  Example:
+    >>> from ml_collections import ConfigDict
+    >>> config = ConfigDict({"task": {"name": "regression"}})
+    >>> set_field(config, "task.norm", "huber")
+    >>> config.task.norm
+    'huber'
+  """
+  *parents, name = field.split(".")
+  there = config
+  for parent in parents:
+    there = there.get(parent)
+    if not isinstance(there, type(config)):
+      raise no_such_field(field, config)
+  if name not in there and not is_option(field):
+    raise no_such_field(field, config)
+  try:
+    with there.unlocked():
+      there[name] = value
+  except (TypeError, ValueError):
+    raise TypeError(
+      f"`{field}` must be of type {type(there[name]).__name__}; got {value!r}."
+    ) from None
+
+
+def parse_value(text: str) -> Any:
+  """What a command line means: a Python literal, or the text itself.
+
+  Example:
+    >>> parse_value("(0.9, 1.1)"), parse_value("bilinear")
+    ((0.9, 1.1), 'bilinear')
+  """
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text

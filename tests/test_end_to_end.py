@@ -157,6 +157,9 @@ def test_everything_of_one_s_own_from_a_folder_of_one_s_own(tmp_path):
   ("args", "message"),
   [
     (("--config.optim.learning_rat=1",), 'Did you mean "learning_rate"'),
+    (("--config.data.distortion_options.angel=1",), "Did you mean 'angle'"),
+    (("--config.model.localisation_options=1",), "`1` is not a dict"),
+    (("--config.dat_options.x=1",), "has no field 'dat_options.x'"),
     (("--config.data.distortion=rotation",), "'none', 'p', 'r', 'rot'"),
     (("--config.model.name=mine:Net",), "no module 'mine' on the Python path"),
     (

@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "stn.trust",
     "stn.weights",
   ),
-  "stn.command_line": (),
+  "stn.command_line": ("stn.fields",),
   "configs": (),
 }
 

@@ -1,20 +1,23 @@
 """A config file: its configs, its sweeps, and the commands that train them."""
 
-import ast
 import dataclasses
-import difflib
 import functools
 import importlib.machinery
 import importlib.util
 import pathlib
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from operator import getitem
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from stn.fields import flatten
+from stn.fields import (
+  flatten,
+  is_option,
+  no_such_field,
+  parse_value,
+  set_field,
+)
 
 # What differs between the items of a sweep: field -> value.
 Setting = dict[str, Any]
@@ -47,32 +50,6 @@ def _load(path: str) -> types.ModuleType:
   if not hasattr(module, "get_config"):
     raise ValueError(f"`config` {path} has no function get_config.")
   return module
-
-
-def _unknown(field: str, config: ConfigDict) -> ValueError:
-  near = difflib.get_close_matches(field, flatten(config.to_dict()), n=3)
-  hint = f" Nearest: {', '.join(near)}." if near else ""
-  return ValueError(f"The config has no field {field!r}.{hint}")
-
-
-def _set(config: ConfigDict, field: str, value: Any) -> None:
-  """Sets a field; the dicts named `*_options` take any."""
-  *parents, name = field.split(".")
-  for parent in parents:
-    child: Any = config.get(parent)
-    if not isinstance(child, ConfigDict):
-      raise KeyError(field)
-    config = child
-  is_open = bool(parents) and parents[-1].endswith("_options")
-  if name not in config and not is_open:
-    raise KeyError(field)
-  try:
-    with config.unlocked():
-      config[name] = value
-  except (TypeError, ValueError):
-    raise TypeError(
-      f"`{field}` must be of type {type(config[name]).__name__}; got {value!r}."
-    ) from None
 
 
 def _split(text: str) -> Iterator[str]:
@@ -154,10 +131,7 @@ class ConfigFile:
     config = get_config(arg) if arg else get_config()
     fields = {k: v for k, v in setting.items() if not k.startswith(_ARG)}
     for field, value in {**self.overrides, **fields}.items():
-      try:
-        _set(config, field, value)
-      except KeyError:
-        raise _unknown(field, config) from None
+      set_field(config, field, value)
     return config.lock()
 
   def command(self, setting: Setting, workdir: str | pathlib.Path) -> list[str]:
@@ -178,14 +152,7 @@ class ConfigFile:
     """
     arg = self._full_arg(setting)
     fields = {k: v for k, v in setting.items() if not k.startswith(_ARG)}
-    words = {}
-    for field, value in {**self.overrides, **fields}.items():
-      parent = field.rpartition(".")[0]
-      if parent.endswith("_options"):  # flags set open dicts as a whole
-        tree: Any = self.make(setting).to_dict()
-        words[parent] = functools.reduce(getitem, parent.split("."), tree)
-      else:
-        words[field] = value
+    words = {**self.overrides, **fields}
     return [
       "python",
       "train.py",
@@ -249,13 +216,9 @@ class ConfigFile:
   def _parse(self, field: str, text: str) -> Iterator[Any]:
     """Values of a field, from the command line."""
     fields = flatten(self.make().to_dict())
-    is_open = field.rpartition(".")[0].endswith("_options")
-    if not (field in fields or is_open or field.startswith(_ARG)):
-      raise _unknown(field, self.make())
+    if not (field in fields or is_option(field) or field.startswith(_ARG)):
+      raise no_such_field(field, self.make())
     kind = str if field.startswith(_ARG) else type(fields.get(field))
     for part in _split(text):
-      try:
-        value = part if kind is str else ast.literal_eval(part)
-      except (SyntaxError, ValueError):
-        value = part
+      value = part if kind is str else parse_value(part)
       yield float(value) if kind is float and type(value) is int else value

@@ -141,7 +141,7 @@ class Search(Supply):
       field: make_distribution(field, value)
       for field, value in about["space"].items()
     }
-    config = file.make({**about["fixed"], **self._example()})
+    config: Any = file.make({**about["fixed"], **self._example()})
     if not config.data.validation_size:
       raise ValueError(
         "A search must choose on a validation split; `data.validation_size` is "

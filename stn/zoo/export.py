@@ -84,7 +84,7 @@ def _to_onnx(network: Pretrained, path: pathlib.Path) -> None:
   with needs("onnx", "The format onnx"):
     from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
 
-  config = network.config.copy_and_resolve_references()
+  config: Any = network.config.copy_and_resolve_references()
   config.model.implementation = "gather"  # of JAX's own operations
   plain = dataclasses.replace(network, config=config)
   model = to_onnx(

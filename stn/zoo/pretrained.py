@@ -45,7 +45,8 @@ class Pretrained:
   @property
   def network(self) -> models.Network:
     """Its pure functions `init` and `apply`."""
-    module = models.create_model(head=self.head, **self.config.model.to_dict())
+    options: Any = self.config.model
+    module = models.create_model(head=self.head, **options.to_dict())
     return models.to_network(module)
 
   def __call__(

@@ -1,9 +1,16 @@
 """Config files: their sweeps, the configs of items, and the commands."""
 
+import json
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from configs import sweeps
 from stn.sweeps import ConfigFile
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_named_sweeps_give_their_product(file):
@@ -58,26 +65,35 @@ def test_what_is_set_for_all_items_is_in_each(file):
   ]
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-def test_a_command_gives_the_config_of_its_item(file, monkeypatch, tmp_path):
-  """Whatever the types: train.py's own flags read the words."""
-  from absl import flags
-  from ml_collections import config_flags
+_READ = """
+import json, sys
+from absl import flags
+from stn import command_line
+command_line.define_config()
+command_line.parse_flags(sys.argv)
+print(json.dumps([flags.FLAGS.config.to_json(), command_line.overrides()]))
+"""
 
+
+def test_a_command_gives_the_config_of_its_item(file, tmp_path):
+  """Whatever the types: the flags of train.py read the words."""
   setting = {
     "arg.model": "cnn",
     "optim.learning_rate": 1e-5,
     "model.features": (8, 16),
+    "model.localisation_options": {"norm": False},
     "data.in_memory": False,
     "data.distortion_options.angle": 30.0,
+    "task.label_smoothing": 0.1,
     "optim.name": "sgd",
   }
-  values = flags.FlagValues()
-  words = file.command(setting, tmp_path)[1:-1]
-  monkeypatch.setattr("sys.argv", words)
-  flag = config_flags.DEFINE_config_file("config", flag_values=values)
-  values(words)
-  assert flag.value.to_json() == file.make(setting).to_json()
+  words = file.command(setting, tmp_path)[2:-1]
+  config, overrides = json.loads(
+    subprocess.check_output([sys.executable, "-c", _READ, *words], cwd=ROOT)
+  )
+  assert config == file.make(setting).to_json()
+  setting["model.features"] = [8, 16]  # JSON
+  assert {"arg.model": "cnn", **overrides} == setting
 
 
 @pytest.mark.parametrize(
@@ -101,6 +117,12 @@ def test_a_wrong_sweep_is_refused(file, names, values, match):
     ({"optim.name.x": 1}, ValueError, "no field 'optim.name.x'"),
     ({"seed": "one"}, TypeError, "`seed` must be of type int; got 'one'"),
     ({"optim": 1}, TypeError, "`optim` must be of type ConfigDict; got 1"),
+    (
+      {"task.n": 1, "task.name": 2},
+      TypeError,
+      "`task.name` must be of type str",
+    ),
+    ({"dat_options.x": 1}, ValueError, "no field 'dat_options.x'"),
     ({"arg.modle": "cnn"}, ValueError, "The config takes model=..."),
   ],
 )
