@@ -112,7 +112,7 @@ def get_base() -> ConfigDict:
   model.places = ()  # stages of a staged network that have one before them
   model.localisation_options = ConfigDict()
   model.iterations = 1  # warps that are composed, see stn.models
-  model.initial_theta = ()  # at the start of the training; (): the identity
+  model.initial_theta = ()  # at the start; (0.5,): the middle half; (): all
   model.centroid = False  # the translation from a heat map: stn/models/heads.py
   model.limit = ()  # of theta's distance from its start; (): none
   model.method = "linear"  # of interpolation

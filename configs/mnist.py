@@ -66,6 +66,17 @@ FEATURES = {
 # ... and 400,000 on 28x28, which may be what the paper has.
 FEATURES_400K = {"cnn": (64, 124), "st_cnn": (64, 120)}
 
+# The families that can look at the middle of the canvas alone.
+SCALING = (
+  "affine",
+  "attention",
+  "bspline",
+  "flow",
+  "projective",
+  "similarity",
+  "tps",
+)
+
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` may set the names below."""
@@ -99,9 +110,8 @@ def get_config(arg: str = ""):
   if large or distortion == "rts":
     # The digit fills a part of the canvas: the transformer cuts it out.
     config.model.output_size = (28, 28)
-  if large and args["transform"] == "affine":
-    # It starts with 36x36 pixels in the middle.
-    config.model.initial_theta = (0.6, 0.0, 0.0, 0.0, 0.6, 0.0)
+  if large and args["transform"] in SCALING:
+    config.model.initial_theta = (0.6,)  # the middle 36x36 pixels
   common.compose_warps(config)
   common.set_recipe(config, args["recipe"])
   if args["recipe"] == "long":

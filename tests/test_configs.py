@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
+import stn
 from configs import common, mnist
 from stn import data, models, tasks
 from stn.data import splits
@@ -256,6 +257,19 @@ def test_warps_of_digits_are_composed_where_the_family_has_an_identity():
   assert iterations("mnist_addition", "recipe=augmented") == 1  # two of them
   augmented = "model=st_cnn,transform=log_polar,recipe=augmented"
   assert iterations("mnist", augmented) == 1
+
+
+@pytest.mark.parametrize("transform", stn.TRANSFORMS)
+def test_on_large_canvases_what_can_scale_starts_in_the_middle(transform):
+  config = get_config(
+    "mnist", f"distortion=tc,model=st_fcn,transform={transform}"
+  )
+  family = stn.get_transform(transform)
+  starts = config.model.initial_theta == (0.6,)
+  assert starts == (family.scaling is not None)
+  options = config.model.to_dict()
+  module = models.create_model(head=(10,), **options).transformer
+  assert module.initial_theta == (0.6 if starts else None)
 
 
 def test_the_augmented_recipe_of_the_modern_network():

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from stn._checks import check_choice, check_options, lookup
 from stn.models.cnn import CNN
@@ -74,6 +75,9 @@ def _family(options: Options, ndim: int) -> Transform:
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   family = _family(options, ndim)  # fails before `init` does
   limit = tuple(options.limit)
+  initial = tuple(options.initial_theta)
+  if len(initial) == 1 < family.num_params and np.ndim(initial[0]) == 0:
+    (initial,) = initial  # a scale
   antialias = options.antialias
   return SpatialTransformer(
     _localisation(localisation, options),
@@ -82,7 +86,7 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
     iterations=options.iterations,
-    initial_theta=tuple(options.initial_theta) or None,
+    initial_theta=initial or None,
     centroid=options.centroid,
     limit=limit[0] if len(limit) == 1 else limit or None,
     method=options.method,

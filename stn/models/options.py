@@ -31,7 +31,8 @@ class Options:
     places: of a staged network, the stages before which there is one, from 0;
       `output_size` and `initial_theta` are of that before the first.
     iterations: warps that are composed.
-    initial_theta: theta at the start, of all transformers or of each; () is the
+    initial_theta: theta at the start, of all transformers or of each; one
+      number, where theta has more, is the scale of what they look at; () is the
       identity.
     centroid: whether the translation is the centroid of a heat map, see
       `stn.models.SpatialTransformer`; "map" is then the localisation network.

@@ -1,6 +1,7 @@
 """The spatial transformer module, in one, two and three dimensions."""
 
 import functools
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -60,7 +61,8 @@ class SpatialTransformer(nn.Module):
       network looks at the input as warped so far and predicts a further warp;
       the output is sampled from the input once. They share one network. Not
       with several transformers.
-    initial_theta: theta at the start, (P,), or (K, P); None is the identity.
+    initial_theta: theta at the start, (P,), or (K, P); a number is the scale of
+      what it looks at, 0.5 the middle half per axis; None is the identity.
       With `iterations`, it is the warp that all others follow, which start at
       the identity; the first look is at the input itself.
     centroid: the translation is the centroid of a heat map, see
@@ -258,7 +260,9 @@ class SpatialTransformer(nn.Module):
   def _start(self, family: Transform) -> Float[np.ndarray, "k p"]:
     """Theta of every transformer before it has learned anything."""
     start = family.identity
-    if self.initial_theta is not None:
+    if isinstance(self.initial_theta, numbers.Real):
+      start = family.scaled(float(self.initial_theta))
+    elif self.initial_theta is not None:
       start = np.asarray(self.initial_theta, np.float32)
     shape = (self.num_transformers, family.num_params)
     if start.shape not in (shape, shape[1:]):

@@ -69,11 +69,13 @@ def affine(ndim: int = 2) -> Transform:
   def rows(theta):
     return jnp.reshape(theta, shape)
 
+  identity = np.eye(*shape, dtype=np.float32).reshape(-1)
   return Transform(
-    identity=np.eye(*shape, dtype=np.float32).reshape(-1),
+    identity=identity,
     apply=apply_affine,
     matrix=lambda theta: to_square(rows(theta)),
     linear=True,
     rows=rows,
     shift=tuple(range(ndim, ndim * (ndim + 1), ndim + 1)),
+    scaling=identity,
   )

@@ -31,6 +31,8 @@ class Transform:
     shift: where in theta the translation is, along x, y, z; () if nowhere.
     has_identity: False for a family in which no theta leaves all points where
       they are; its `identity` is only where to start.
+    scaling: the direction in theta, (P,), along which the points of [-1, 1]
+      scale; None if the family has no such transforms. See `scaled`.
   """
 
   identity: np.ndarray
@@ -40,11 +42,36 @@ class Transform:
   rows: Callable[..., jax.Array] | None = None
   shift: tuple[int, ...] = ()
   has_identity: bool = True
+  scaling: np.ndarray | None = None
 
   @property
   def num_params(self) -> int:
     """How many numbers theta has: P."""
     return self.identity.size
+
+  def scaled(self, scale: float) -> np.ndarray:
+    """Theta that multiplies the points of [-1, 1] by a number.
+
+    Args:
+      scale: more than 0; with 0.5 the output is the middle half of the input,
+        per axis.
+
+    Returns:
+      Theta (P,), float32.
+
+    Raises:
+      ValueError: if `scale` is not more than 0, or the family cannot scale.
+
+    Example:
+      >>> import stn
+      >>> stn.get_transform("attention").scaled(0.5)
+      array([0.5, 0. , 0. ], dtype=float32)
+    """
+    if not scale > 0:
+      raise ValueError(f"`scale` must be more than 0; got {scale!r}.")
+    if self.scaling is None:
+      raise ValueError("The family has no transforms that scale all points.")
+    return (self.identity + (scale - 1) * self.scaling).astype(np.float32)
 
 
 def as_theta(theta: ArrayLike, num_params: int) -> jax.Array:

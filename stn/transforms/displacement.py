@@ -7,7 +7,7 @@ point is a linear function of these, so zeros are the identity, exactly.
 """
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import SupportsIndex
 
 import jax
@@ -20,8 +20,7 @@ from stn.transforms.base import Transform, as_arguments
 
 def displacement(
   basis: Callable[[jax.Array | np.ndarray], jax.Array | np.ndarray],
-  num_points: int,
-  ndim: int,
+  centres: np.ndarray,
   coefficients: np.ndarray | None = None,
 ) -> Transform:
   """The family p -> p + basis(p) C theta.
@@ -33,13 +32,14 @@ def displacement(
     basis: points (N, d) -> (N, M). Points that are constant when the program is
       traced come as a NumPy array: what is computed from it in NumPy costs the
       program nothing.
-    num_points: control points, K.
-    ndim: dimensions of the space, d.
+    centres: control points (K, d). Displacements in proportion to them must
+      displace all points so, as those of a spline do that reproduces lines.
     coefficients: C (M, K); None if M = K and C is the identity matrix.
 
   Returns:
     The family; theta has K d numbers.
   """
+  num_points, ndim = centres.shape
   identity = np.zeros(num_points * ndim, np.float32)
 
   def apply(theta, points):
@@ -56,7 +56,25 @@ def displacement(
     moved = jnp.matmul(values, weights, precision="highest")
     return points + moved.reshape(points.shape)
 
-  return Transform(identity=identity, apply=apply, linear=True)
+  return Transform(
+    identity=identity,
+    apply=apply,
+    linear=True,
+    scaling=centres.reshape(-1).astype(np.float32),
+  )
+
+
+def lattice_points(size: Sequence[int], border: int = 0) -> np.ndarray:
+  """Points of a regular lattice over [-1, 1], (K, d), x changes fastest.
+
+  Args:
+    size: points along each axis, in the image's order.
+    border: of these, how many are beyond each end.
+  """
+  ends = [1 + 2 * border / (n - 1 - 2 * border) for n in size]
+  axes = [np.linspace(-e, e, n) for e, n in zip(ends, size, strict=True)]
+  points = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+  return points.reshape(-1, len(size))
 
 
 def lattice_size(

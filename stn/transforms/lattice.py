@@ -11,7 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from stn.transforms.base import Transform
-from stn.transforms.displacement import displacement, lattice_size
+from stn.transforms.displacement import (
+  displacement,
+  lattice_points,
+  lattice_size,
+)
 
 
 def _hat(x: jax.Array) -> jax.Array:
@@ -45,7 +49,7 @@ def _lattice(
       products = products.reshape(len(points), math.prod(size[: axis + 1]))
     return products
 
-  return displacement(basis, math.prod(size), ndim)
+  return displacement(basis, lattice_points(size, border))
 
 
 def flow(

@@ -50,4 +50,5 @@ def projective(ndim: int = 2) -> Transform:
     linear=True,
     rows=matrix,
     shift=tuple(range(ndim, ndim * size, size)),
+    scaling=identity,
   )

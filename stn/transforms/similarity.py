@@ -98,6 +98,7 @@ def _family(
     linear=not rotation,
     shift=tuple(range(ends[1], identity.size)),
     has_identity=fixed_scale == 1,
+    scaling=identity if scale else None,
   )
 
 

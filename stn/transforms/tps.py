@@ -1,5 +1,6 @@
 """The thin plate spline, and its counterparts in 1D and 3D."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import SupportsIndex
 
@@ -9,7 +10,11 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from stn.transforms.base import Transform, as_theta
-from stn.transforms.displacement import displacement, lattice_size
+from stn.transforms.displacement import (
+  displacement,
+  lattice_points,
+  lattice_size,
+)
 
 
 def _basis(points, centres, xp):
@@ -104,9 +109,7 @@ def tps(
     raise ValueError(f"`ridge` must be 0 or more; got {ridge!r}.")
   if control_points is None:
     size = lattice_size("num_control_points", num_control_points, ndim, 2)
-    axes = [np.linspace(-1, 1, n) for n in size]
-    centres = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
-    centres = centres.reshape(-1, ndim)
+    centres = lattice_points(size)
   else:
     centres = np.asarray(control_points, np.float64)
     if centres.ndim != 2 or centres.shape[1] != ndim or not len(centres):
@@ -119,9 +122,7 @@ def tps(
       return _basis(points.astype(np.float64), centres, np).astype(points.dtype)
     return _basis(points, jnp.asarray(centres, points.dtype), jnp)
 
-  family = displacement(
-    basis, len(centres), ndim, coefficients=_coefficients(centres, ridge)
-  )
+  family = displacement(basis, centres, _coefficients(centres, ridge))
   if not targets:
     return family
   identity = centres.reshape(-1).astype(np.float32)
@@ -130,4 +131,4 @@ def tps(
     theta = as_theta(theta, identity.size)
     return family.apply(theta - identity.astype(theta.dtype), points)
 
-  return Transform(identity=identity, apply=apply, linear=True)
+  return dataclasses.replace(family, identity=identity, apply=apply)

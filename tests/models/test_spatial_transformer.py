@@ -292,6 +292,20 @@ def test_it_may_start_elsewhere():
   np.testing.assert_allclose(warp.theta, np.array([start] * 2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("transform", ["affine", "tps"])
+def test_it_may_start_with_a_part_of_the_input(transform, iterations):
+  x = images(2, 6, 5, 1)
+  module = SpatialTransformer(
+    SMALL, transform=transform, initial_theta=0.5, iterations=iterations
+  )
+  warped, warp = run(module, initialised(module, x), x)
+  grid = stn.regular_grid((6, 5))
+  np.testing.assert_allclose(warp.grid[:, 0], [grid / 2] * 2, atol=1e-5)
+  middle = jax.vmap(lambda image: stn.grid_sample(image, grid / 2))(x)
+  np.testing.assert_allclose(warped, middle, atol=1e-4)
+
+
 def test_what_the_localisation_sees_may_be_features_of_the_input():
   x = images(2, 6, 6, 1)
   module = SpatialTransformer(SMALL)
@@ -509,6 +523,11 @@ def test_there_is_a_network_for_all_or_for_each():
 def test_a_wrong_start_is_named():
   with pytest.raises(ValueError, match=r"`initial_theta` .*\(6,\) or \(1, 6\)"):
     initialise((1, 8, 8, 1), initial_theta=(1.0, 0.0))
+
+
+def test_a_start_that_the_family_does_not_have_is_refused():
+  with pytest.raises(ValueError, match="no transforms that scale all points"):
+    initialise((1, 8, 8, 1), transform="rotation", initial_theta=0.5)
 
 
 def test_an_unknown_transform_lists_the_names():

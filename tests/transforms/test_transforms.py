@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import families
 
 import stn
 import stn.transforms
@@ -66,6 +67,42 @@ class TestEveryFamily:
     assert moved.dtype == jnp.float64
     expected = start_of(family, points)
     np.testing.assert_allclose(moved, expected, rtol=1e-12)
+
+
+# Those that cannot scale; see also the options below.
+RIGID = {"log_polar", "rigid", "rotation", "translation"}
+SCALING = [
+  (name, {}, d) for d in (1, 2, 3) for name in families(d) if name not in RIGID
+] + [
+  ("tps", {"targets": True}, 2),
+  ("tps", {"ridge": 0.1, "num_control_points": (3, 4)}, 2),
+  ("bspline", {"num_control_points": (4, 7)}, 2),
+  ("flow", {"size": (2, 5)}, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "ndim"), SCALING)
+def test_theta_of_a_scale_multiplies_the_points(name, options, ndim):
+  family = stn.get_transform(name, ndim=ndim, **options)
+  points = np.random.default_rng(0).uniform(-1, 1, (20, ndim)).astype("f4")
+  apply = jax.jit(family.apply)
+  for scale in (0.6, 1.7):
+    theta = family.scaled(scale)
+    assert theta.dtype == np.float32
+    np.testing.assert_allclose(apply(theta, points), scale * points, atol=2e-5)
+  np.testing.assert_array_equal(family.scaled(1.0), family.identity)
+
+
+@pytest.mark.parametrize("name", sorted(RIGID))
+def test_a_family_that_cannot_scale_says_so(name):
+  with pytest.raises(ValueError, match="no transforms that scale"):
+    stn.get_transform(name).scaled(0.5)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_is_more_than_0(scale):
+  with pytest.raises(ValueError, match="`scale` must be more than 0; got"):
+    stn.get_transform("affine").scaled(scale)
 
 
 def test_an_unknown_family_is_named_with_a_hint(own_errors):
