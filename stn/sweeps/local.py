@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from stn.sweeps import slots, worker
+from stn.sweeps import slots
 from stn.sweeps.folder import Item
 from stn.sweeps.supply import Supply
 from stn.training.signals import caught_signals
 
 # A process that is killed is started again, so many times without progress.
 _TRIES = 3
-WORKER = (sys.executable, "-m", worker.__name__)
+WORKER = (sys.executable, "-m", "stn.sweeps.worker")
+IN_USE = os.EX_TEMPFAIL  # how a worker ends whose item another process trains
 _POLL = 0.2  # seconds
 _LOG_LINES = 5  # of a failed item, that are shown
 
@@ -105,7 +106,7 @@ def _settle(job: Job, supply: Supply, deaths: _Deaths) -> None:
   for item in job.items:
     if any(item.has(f"{x}.json") for x in ("result", "failed", "pruned")):
       supply.ended(item)
-    elif code == worker.IN_USE or (killed and deaths.add(item) < _TRIES):
+    elif code == IN_USE or (killed and deaths.add(item) < _TRIES):
       left.append(item)
     else:
       item.fail(f"exit code {code}\n{last_lines(job.items[0])}")

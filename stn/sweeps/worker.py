@@ -6,17 +6,16 @@ Several items train in one program, see `stn.training.train_population`.
 """
 
 import contextlib
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from stn import command_line, training
 from stn.sweeps.folder import Item
+from stn.sweeps.local import IN_USE
 from stn.training.lock import InUseError, locked
 
 FAILED = 1
-IN_USE = os.EX_TEMPFAIL
 
 
 def train_items(items: Sequence[Item]) -> int:

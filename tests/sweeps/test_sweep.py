@@ -44,6 +44,9 @@ def test_a_sweep_trains_from_a_config_outside_the_repository(file, tmp_path):
   ]
   assert {r["train_samples"] for r in results} == {2 * 64}
   assert done.count("done     learning_rate=") == 2
+  logs = "".join(p.read_text() for p in (tmp_path / "s").glob("*/train.log"))
+  assert logs.count("test error") >= 2
+  assert "Warning" not in logs
 
   again, _ = _sweep_py(*words, "--only=*=0.01", cwd=tmp_path)
   assert "running" not in again
