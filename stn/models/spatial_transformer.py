@@ -261,7 +261,12 @@ class SpatialTransformer(nn.Module):
     """Theta of every transformer before it has learned anything."""
     start = family.identity
     if isinstance(self.initial_theta, numbers.Real):
-      start = family.scaled(float(self.initial_theta))
+      try:
+        start = family.scaled(float(self.initial_theta))
+      except ValueError as error:
+        raise ValueError(
+          f"`initial_theta` (={self.initial_theta}) is a scale. {error}"
+        ) from None
     elif self.initial_theta is not None:
       start = np.asarray(self.initial_theta, np.float32)
     shape = (self.num_transformers, family.num_params)

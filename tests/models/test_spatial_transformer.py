@@ -526,8 +526,12 @@ def test_a_wrong_start_is_named():
 
 
 def test_a_start_that_the_family_does_not_have_is_refused():
-  with pytest.raises(ValueError, match="no transforms that scale all points"):
+  with pytest.raises(ValueError, match=r"`initial_theta` \(=0.5\) .* no trans"):
     initialise((1, 8, 8, 1), transform="rotation", initial_theta=0.5)
+  with pytest.raises(
+    ValueError, match=r"`initial_theta` \(=0\) .* more than 0"
+  ):
+    initialise((1, 8, 8, 1), initial_theta=0)
 
 
 def test_an_unknown_transform_lists_the_names():
