@@ -138,7 +138,7 @@ def get_base() -> ConfigDict:
   optim.warmup = 0.05  # share of the steps (cosine)
   optim.momentum = 0.0  # (sgd)
   optim.weight_decay = 1e-2  # of kernels, not of biases
-  optim.clip_norm = 1.0  # of the global gradient; 0: no limit
+  optim.clip_norm = 1.0  # of localisation nets, and of the rest; 0: no limit
   optim.localisation_lr = 0.3  # factor on the localisation nets' learning rate
   optim.localisation_warmup = 0.0  # share of the steps in which it rises from 0
 

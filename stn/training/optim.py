@@ -4,6 +4,7 @@ The numbers of a config may be traced, see `stn.training.hyper`: nothing here
 asks for their values, but whether momentum and the limit of the norm are 0.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,25 @@ def is_localisation(params: Any) -> Any:
   )
 
 
+def _clip(limit: float | jax.Array) -> optax.GradientTransformation:
+  """Limits the norm of the localisation networks' gradient, and of the rest's.
+
+  Each by itself: of one norm for both, that of localisation networks is often
+  the larger part, and would make the steps of the classifier small.
+  """
+
+  def is_rest(params):
+    return jax.tree.map(operator.not_, is_localisation(params))
+
+  clip = optax.clip_by_global_norm(limit)
+  both = optax.chain(
+    optax.masked(clip, is_localisation), optax.masked(clip, is_rest)
+  )
+  return optax.stateless(
+    lambda grads, _: both.update(grads, both.init(grads))[0]
+  )
+
+
 def make_schedule(config: Any, num_steps: int) -> optax.Schedule:
   """Makes the learning-rate schedule.
 
@@ -122,9 +142,10 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
     config: `name`, a key of `OPTIMIZERS` or "module:attribute" of a function
       `(config, schedule) -> optax transformation`; what `make_schedule` wants;
       `momentum` ("sgd" only); `weight_decay`, of kernels only; `clip_norm`, the
-      largest global norm of a gradient, 0 for no limit; `localisation_lr`, the
-      factor on the learning rate of localisation networks, and
-      `localisation_warmup`, the share of steps in which it rises from 0.
+      largest norm of the gradient of localisation networks, and of that of the
+      rest, 0 for no limit; `localisation_lr`, the factor on the learning rate
+      of localisation networks, and `localisation_warmup`, the share of steps in
+      which it rises from 0.
     num_steps: length of the training.
 
   Returns:
@@ -149,7 +170,7 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
   schedule = make_schedule(config, num_steps)
   parts = []
   if not _is_zero(config.clip_norm):
-    parts.append(optax.clip_by_global_norm(config.clip_norm))
+    parts.append(_clip(config.clip_norm))
   parts.append(make(config, schedule))
   rise = round(config.localisation_warmup * num_steps)
   slower = optax.scale_by_schedule(

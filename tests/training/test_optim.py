@@ -104,15 +104,20 @@ def test_only_kernels_are_decayed(name):
   assert not updates["head"]["bias"].any()
 
 
-def test_the_gradient_s_global_norm_is_clipped():
+def _norm(tree):
+  return np.sqrt(sum((u**2).sum() for u in jax.tree.leaves(tree)))
+
+
+def test_the_norms_of_localisation_and_of_the_rest_are_limited_each():
   fields = {"name": "sgd", "learning_rate": 1.0, "localisation_lr": 1.0}
-  updates = _update(ONES, clip_norm=0.5, **fields)
-  norm = np.sqrt(sum((u**2).sum() for u in jax.tree.leaves(updates)))
-  np.testing.assert_allclose(norm, 0.5, rtol=1e-6)
-  unclipped = _update(ONES, **fields)
-  np.testing.assert_array_equal(
-    unclipped["head"]["bias"], -ONES["head"]["bias"]
-  )
+  grads = ONES | {"localisation": jax.tree.map(lambda x: 9 * x, PARAMS["head"])}
+  updates = _update(grads, clip_norm=0.5, **fields)
+  for part in ("localisation", "head"):
+    np.testing.assert_allclose(_norm(updates[part]), 0.5, rtol=1e-6)
+  # The head's gradient, of norm 2.4, is left alone whatever the other's.
+  updates = _update(grads, clip_norm=3.0, **fields)
+  np.testing.assert_allclose(_norm(updates["localisation"]), 3.0, rtol=1e-6)
+  np.testing.assert_array_equal(updates["head"]["bias"], -ONES["head"]["bias"])
 
 
 def test_momentum_accumulates():
