@@ -125,6 +125,9 @@ def torch_step(
   logits = net(x).detach().numpy()
   net, x, y = net.to(device), x.to(device), y.to(device)
   optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
+  parts = [[], []]  # whose gradients are clipped by themselves, as here
+  for name, parameter in net.named_parameters():
+    parts[name.startswith("localisation")].append(parameter)
   torch.compiler.reset()
   forward = torch.compile(net, dynamic=False) if compiled else net
 
@@ -132,7 +135,8 @@ def torch_step(
     optimizer.zero_grad()
     loss = F.cross_entropy(forward(x), y)
     loss.backward()
-    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    for part in filter(None, parts):
+      nn.utils.clip_grad_norm_(part, 1.0)
     optimizer.step()
     return loss.item()
 
