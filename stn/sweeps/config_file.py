@@ -111,6 +111,10 @@ class ConfigFile:
     ]
     return ",".join(filter(None, [self.arg, *names]))
 
+  def _fields(self, setting: Setting) -> Setting:
+    fields = {k: v for k, v in setting.items() if not k.startswith(_ARG)}
+    return {**self.overrides, **fields}
+
   def make(self, setting: Setting | None = None) -> ConfigDict:
     """The config of an item.
 
@@ -129,8 +133,7 @@ class ConfigFile:
     arg = self._full_arg(setting)
     get_config = self._module.get_config
     config = get_config(arg) if arg else get_config()
-    fields = {k: v for k, v in setting.items() if not k.startswith(_ARG)}
-    for field, value in {**self.overrides, **fields}.items():
+    for field, value in self._fields(setting).items():
       set_field(config, field, value)
     return config.lock()
 
@@ -151,13 +154,14 @@ class ConfigFile:
       ['--config=configs/quickstart.py:model=cnn', '--config.seed=1']
     """
     arg = self._full_arg(setting)
-    fields = {k: v for k, v in setting.items() if not k.startswith(_ARG)}
-    words = {**self.overrides, **fields}
     return [
       "python",
       "train.py",
       f"--config={self.path}" + (f":{arg}" if arg else ""),
-      *(f"--config.{field}={value}" for field, value in words.items()),
+      *(
+        f"--config.{field}={value}"
+        for field, value in self._fields(setting).items()
+      ),
       f"--workdir={workdir}",
     ]
 

@@ -94,8 +94,8 @@ def is_localisation(params: Any) -> Any:
 def _clip(limit: float | jax.Array) -> optax.GradientTransformation:
   """Limits the norm of the localisation networks' gradient, and of the rest's.
 
-  Each by itself: of one norm for both, that of localisation networks is often
-  the larger part, and would make the steps of the classifier small.
+  Each by itself: with one norm for both, large gradients of a localisation
+  network would make the steps of the classifier small.
   """
 
   def is_rest(params):
