@@ -25,6 +25,7 @@ from stn.sampling import (
 from stn.transforms import (
   TRANSFORMS,
   Transform,
+  chain,
   compose,
   from_matrix,
   get_transform,
@@ -45,6 +46,7 @@ __all__ = [
   "Kernel",
   "Transform",
   "affine_grid",
+  "chain",
   "compose",
   "cubic_kernel",
   "from_matrix",

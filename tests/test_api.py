@@ -14,6 +14,7 @@ import stn
 # All that may be given by position, in the order it is given in.
 POSITIONAL = (
   "transform",
+  "families",
   "image",
   "coordinate",
   "pixel",
@@ -113,7 +114,11 @@ def test_the_tables_are_what_the_names_say():
 @each_function
 def test_options_are_keyword_only(name):
   parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
-  positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+  positional = [
+    p.name
+    for p in parameters
+    if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+  ]
   assert positional
   assert set(positional) <= set(POSITIONAL)
   assert positional == sorted(positional, key=POSITIONAL.index)
@@ -123,7 +128,7 @@ def test_options_are_keyword_only(name):
     elif p.kind is p.KEYWORD_ONLY:
       assert p.default is not p.empty, p.name
     else:
-      assert p.kind is p.VAR_KEYWORD, p.name
+      assert p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD), p.name
 
 
 @each_function

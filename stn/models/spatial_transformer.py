@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from stn.grids import regular_grid
+from stn.grids import transform_grid
 from stn.models.heads import CentroidHead, DenseHead, bounded
-from stn.sampling import GradientRule, Kernel, grid_sample
-from stn.transforms import Transform, get_transform
+from stn.sampling import GradientRule, Kernel
+from stn.transforms import Transform, chain, get_transform
 from stn.warp import spatial_transform
 
 # The collection of variables in which every spatial transformer leaves a
@@ -59,8 +59,8 @@ class SpatialTransformer(nn.Module):
       channels.
     iterations: warps that are composed, p <- p o dp (Lin and Lucey, 2017): the
       network looks at the input as warped so far and predicts a further warp;
-      the output is sampled from the input once. They share one network. Not
-      with several transformers.
+      the output is sampled from the input once, by their `stn.chain`. They
+      share one network. Not with several transformers.
     initial_theta: theta at the start, (P,), or (K, P); a number is the scale of
       what it looks at, 0.5 the middle half per axis; None is the identity.
       With `iterations`, it is the warp that all others follow, which start at
@@ -77,7 +77,7 @@ class SpatialTransformer(nn.Module):
     fill_value: of `padding_mode="fill"`, a number or one for each channel.
     align_corners: the coordinate rule, see `stn.grids`.
     antialias: for outputs smaller than what the transformer looks at, see
-      `stn.spatial_transform`.
+      `stn.spatial_transform`. What `iterations` see in between is not.
     gradient: the sampler's derivative with respect to the grid, see
       `stn.grid_sample`.
     implementation: of the sampler, see `stn.sampling.implementations`; None
@@ -154,31 +154,24 @@ class SpatialTransformer(nn.Module):
     if self.iterations > 1:
       start = np.broadcast_to(family.identity, initial.shape)
     predict = self._make_predict(family, start, features)
-    output_size = tuple(self.output_size or x.shape[1:-1])
-    points = regular_grid(output_size, align_corners=self.align_corners)
-    sample = jax.vmap(jax.vmap(self._sample, in_axes=(None, 0)), in_axes=(0, 0))
 
     theta = predict(x)
-    if self.iterations == 1:
-      grid = jax.vmap(jax.vmap(lambda t: family.apply(t, points)))(theta)
-      output = self._warp(x, theta, grid, family, output_size, sample)
-    else:
-      # The first warp is the outermost: its points are moved last, but for
-      # `initial_theta`.
-      def compose(thetas, points):
-        for i in reversed(range(thetas.shape[0])):
-          points = family.apply(thetas[i], points)
-        if self.initial_theta is not None:
-          points = family.apply(initial[0], points)
-        return points
-
-      looked_at = regular_grid(x.shape[1:-1], align_corners=self.align_corners)
-      for _ in range(self.iterations - 1):
-        so_far = jax.vmap(lambda t: compose(t, looked_at))(theta)
-        seen = sample(x, so_far[:, None])[:, 0]
-        theta = jnp.concatenate([theta, predict(seen)], axis=1)
-      grid = jax.vmap(lambda t: compose(t, points))(theta)[:, None]
-      output = sample(x, grid)
+    whole, its_theta = family, theta
+    for _ in range(self.iterations - 1):
+      whole, its_theta = self._compose(family, theta, initial)
+      seen = self._warp(x, whole, its_theta, x.shape[1:-1])
+      theta = jnp.concatenate([theta, predict(seen[:, 0])], axis=1)
+    if self.iterations > 1:
+      whole, its_theta = self._compose(family, theta, initial)
+    output_size = tuple(self.output_size or x.shape[1:-1])
+    make_grid = functools.partial(
+      transform_grid,
+      whole,
+      output_size=output_size,
+      align_corners=self.align_corners,
+    )
+    grid = jax.vmap(jax.vmap(make_grid))(its_theta)
+    output = self._warp(x, whole, its_theta, output_size, self.antialias)
 
     begin = jnp.broadcast_to(start, (x.shape[0], *start.shape))
     warp = Warp(theta, grid, x, output, begin)
@@ -187,30 +180,40 @@ class SpatialTransformer(nn.Module):
     warped = jnp.moveaxis(output, 1, -2)
     return warped.reshape(*warped.shape[:-2], -1), warp
 
-  def _options(self) -> dict[str, Any]:
-    """Of the sampler."""
+  def _compose(
+    self,
+    family: Transform,
+    theta: Float[jax.Array, "n i p"],
+    initial: Float[np.ndarray, "1 p"],
+  ) -> tuple[Transform, Float[jax.Array, "n 1 ip"]]:
+    """The warps of each example as one; the first is the outermost."""
+    inwards = [theta[:, i] for i in reversed(range(theta.shape[1]))]
+    if self.initial_theta is not None:
+      inwards.append(jnp.broadcast_to(initial, inwards[0].shape))
+    whole = chain(*[family] * len(inwards))
+    return whole, jnp.concatenate(inwards, axis=-1)[:, None]
+
+  def _warp(
+    self,
+    x: jax.Array,
+    family: Transform,
+    theta: Float[jax.Array, "n k p"],
+    output_size: Sequence[SupportsIndex],
+    antialias: int | str | None = None,
+  ) -> Float[jax.Array, "n k *output c"]:
+    """Each example, warped by each of its thetas."""
     fill_value = self.fill_value
-    return {
-      "method": self.method,
-      "padding_mode": self.padding_mode,
-      "fill_value": None if fill_value is None else np.array(fill_value),
-      "align_corners": self.align_corners,
-      "gradient": self.gradient,
-      "implementation": self.implementation,
-    }
-
-  def _sample(self, image: jax.Array, grid: jax.Array) -> jax.Array:
-    return grid_sample(image, grid, **self._options())
-
-  def _warp(self, x, theta, grid, family, output_size, sample):
-    if self.antialias is None and family.rows is None:
-      return sample(x, grid)
     warp = functools.partial(
       spatial_transform,
       transform=family,
       output_size=output_size,
-      antialias=self.antialias,
-      **self._options(),
+      method=self.method,
+      padding_mode=self.padding_mode,
+      fill_value=None if fill_value is None else np.array(fill_value),
+      align_corners=self.align_corners,
+      antialias=antialias,
+      gradient=self.gradient,
+      implementation=self.implementation,
     )
     return jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(x, theta)
 
@@ -226,13 +229,10 @@ class SpatialTransformer(nn.Module):
         raise ValueError(
           f"`{name}` must be 1 or more; got {getattr(self, name)}."
         )
-    if self.iterations > 1 and (
-      self.num_transformers > 1 or self.antialias is not None
-    ):
+    if self.iterations > 1 and self.num_transformers > 1:
       raise ValueError(
-        f"`iterations` (={self.iterations}) go with one transformer, and "
-        "without `antialias`; got `num_transformers` "
-        f"{self.num_transformers} and `antialias` {self.antialias!r}."
+        f"`iterations` (={self.iterations}) go with one transformer; got "
+        f"`num_transformers` {self.num_transformers}."
       )
     if self.iterations > 1 and not family.has_identity:
       raise ValueError(

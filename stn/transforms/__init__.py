@@ -7,6 +7,7 @@ points in any arrangement, and know nothing of images and grids.
 
 from stn.transforms.affine import affine, apply_affine
 from stn.transforms.base import Transform
+from stn.transforms.chain import chain
 from stn.transforms.families import TRANSFORMS, get_transform
 from stn.transforms.fit import theta_from_points
 from stn.transforms.lattice import bspline, flow
@@ -31,6 +32,7 @@ __all__ = [
   "apply_rows",
   "attention",
   "bspline",
+  "chain",
   "compose",
   "flow",
   "from_matrix",

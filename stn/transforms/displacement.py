@@ -22,6 +22,7 @@ def displacement(
   basis: Callable[[jax.Array | np.ndarray], jax.Array | np.ndarray],
   centres: np.ndarray,
   coefficients: np.ndarray | None = None,
+  displace: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Transform:
   """The family p -> p + basis(p) C theta.
 
@@ -35,6 +36,8 @@ def displacement(
     centres: control points (K, d). Displacements in proportion to them must
       displace all points so, as those of a spline do that reproduces lines.
     coefficients: C (M, K); None if M = K and C is the identity matrix.
+    displace: what computes basis(points) @ weights faster, weights (M, d), of
+      points that are not constant.
 
   Returns:
     The family; theta has K d numbers.
@@ -50,10 +53,13 @@ def displacement(
       c = jnp.asarray(coefficients, theta.dtype)
       weights = jnp.matmul(c, weights, precision="highest")
     flat = points.reshape(-1, ndim)
-    if not isinstance(given, Tracer):
-      flat = np.asarray(given, points.dtype).reshape(-1, ndim)
-    values = jnp.asarray(basis(flat))
-    moved = jnp.matmul(values, weights, precision="highest")
+    if displace is not None and isinstance(given, Tracer):
+      moved = displace(flat, weights)
+    else:
+      if not isinstance(given, Tracer):
+        flat = np.asarray(given, points.dtype).reshape(-1, ndim)
+      values = jnp.asarray(basis(flat))
+      moved = jnp.matmul(values, weights, precision="highest")
     return points + moved.reshape(points.shape)
 
   return Transform(

@@ -16,25 +16,54 @@ from stn.transforms.displacement import (
   lattice_size,
 )
 
+# Up to so many control points are written out in the program; more are no
+# faster so.
+_MAX_WRITTEN_OUT = 32
 
-def _basis(points, centres, xp):
-  """Radial terms, 1, and coordinates: (N, d), (K, d) -> (N, K + 1 + d).
 
-  The radial terms are the fundamental solutions of the biharmonic equation, up
-  to a factor: |r|^3 on a line, r^2 log(r) in the plane, -r in space. Their
-  derivatives of first and second order are finite at r = 0, where the argument
-  of the root or logarithm is replaced before its derivative is taken.
+def _radial(square, d, xp):
+  """The radial term of a squared distance in d dimensions.
+
+  It is the fundamental solution of the biharmonic equation, up to a factor:
+  |r|^3 on a line, r^2 log(r) in the plane, -r in space. The derivatives of
+  first and second order are finite at r = 0, where the argument of the root or
+  logarithm is replaced before its derivative is taken.
   """
-  delta = points[:, None] - centres[None]
-  square = (delta * delta).sum(-1)
   positive = square > 0
   safe = xp.where(positive, square, 1)
-  radial = {
-    1: lambda: square * xp.where(positive, xp.sqrt(safe), 0),
-    2: lambda: square * xp.log(safe) / 2,
-    3: lambda: -xp.where(positive, xp.sqrt(safe), 0),
-  }[points.shape[-1]]()
-  return xp.concatenate([radial, xp.ones_like(points[:, :1]), points], 1)
+  if d == 2:
+    return square * xp.log(safe) / 2
+  r = xp.where(positive, xp.sqrt(safe), 0)
+  return square * r if d == 1 else -r
+
+
+def _terms(points, centres, xp):
+  """Radial terms, 1, and coordinates, each (N,), of points (N, d)."""
+  axes = list(points.T)
+  for centre in centres:
+    square = sum((x - c) ** 2 for x, c in zip(axes, centre, strict=True))
+    yield _radial(square, len(axes), xp)
+  yield xp.ones_like(axes[0])
+  yield from axes
+
+
+def _basis(points, centres, xp):
+  """The terms as a matrix: (N, d), (K, d) -> (N, K + 1 + d)."""
+  return xp.stack(list(_terms(points, centres, xp)), 1)
+
+
+def _displacement(points, centres, weights):
+  """`_basis(points, centres) @ weights`, for points that the program computes.
+
+  Term after term: the basis of a batch is far larger than any cache, and is not
+  in memory here. With gradients that takes less than half the time on a CPU.
+  """
+  terms = list(_terms(points, centres, jnp))
+  moved = [
+    sum(term * weight for term, weight in zip(terms, column, strict=True))
+    for column in weights.T
+  ]
+  return jnp.stack(moved, 1)
 
 
 def _coefficients(centres: np.ndarray, ridge: float) -> np.ndarray:
@@ -122,7 +151,15 @@ def tps(
       return _basis(points.astype(np.float64), centres, np).astype(points.dtype)
     return _basis(points, jnp.asarray(centres, points.dtype), jnp)
 
-  family = displacement(basis, centres, _coefficients(centres, ridge))
+  def displace(points: jax.Array, weights: jax.Array) -> jax.Array:
+    return _displacement(points, centres.astype(points.dtype), weights)
+
+  family = displacement(
+    basis,
+    centres,
+    _coefficients(centres, ridge),
+    displace if len(centres) <= _MAX_WRITTEN_OUT else None,
+  )
   if not targets:
     return family
   identity = centres.reshape(-1).astype(np.float32)

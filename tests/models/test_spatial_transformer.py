@@ -269,6 +269,27 @@ def test_iterations_follow_the_initial_theta_which_is_applied_once():
   np.testing.assert_allclose(warp.theta[:, 0], first.theta[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("antialias", [2, "mip"])
+def test_iterations_are_antialiased_as_the_one_warp_that_they_are(antialias):
+  x = images(2, 9, 8, 1)
+  module = SpatialTransformer(
+    SMALL, output_size=(3, 4), iterations=2, antialias=antialias
+  )
+  params = perturbed(initialised(module, x), size=0.05)
+  warped, warp = run(module, params, x)
+  family = stn.get_transform("affine")
+  for n in range(2):
+    outer, inner = warp.theta[n]
+    expected = stn.spatial_transform(
+      x[n],
+      jnp.concatenate([inner, outer]),
+      transform=stn.chain(family, family),
+      output_size=(3, 4),
+      antialias=antialias,
+    )
+    np.testing.assert_allclose(warped[n], expected, atol=1e-5)
+
+
 def test_transformers_may_have_networks_of_their_own():
   x = images(2, 6, 6, 1)
   module = SpatialTransformer((SMALL, Mean()), num_transformers=2)

@@ -56,6 +56,22 @@ def test_tps_against_scipy(d, ridge, x64):
   )
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("k", [12, 40])
+def test_points_that_the_program_computes_are_displaced_as_constant_ones(d, k):
+  """Few control points are written out term by term, many are a matrix."""
+  rng = np.random.default_rng(0)
+  family = tps(ndim=d, control_points=rng.uniform(-1, 1, (k, d)), ridge=0.1)
+  theta = rng.uniform(-0.2, 0.2, k * d).astype(np.float32)
+  points = rng.uniform(-1, 1, (5, 4, d)).astype(np.float32)
+  np.testing.assert_allclose(
+    jax.jit(family.apply)(theta, points),
+    family.apply(theta, points),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (8, 8)], ids=str)
 def test_tps_on_a_lattice_against_scipy(size):
   centres, points = lattice(*size), uniform(50, 2, seed=2, size=1.5)
