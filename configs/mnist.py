@@ -153,6 +153,7 @@ def sweep_what_helps():
     sweeps.over("model.localisation", "shared"),
     sweeps.over("arg.transform", "similarity", "bspline"),
     sweeps.over("model.antialias", "2"),
+    [{"model.iterations": 2, "model.antialias": "2"}],
     sweeps.over("model.gradient", "linearised", "multiscale"),
     sweeps.over("model.centroid", True),
     sweeps.over("model.localisation_options.norm", False),

@@ -36,8 +36,9 @@ def displacement(
     centres: control points (K, d). Displacements in proportion to them must
       displace all points so, as those of a spline do that reproduces lines.
     coefficients: C (M, K); None if M = K and C is the identity matrix.
-    displace: what computes basis(points) @ weights faster, weights (M, d), of
-      points that are not constant.
+    displace: what computes basis(points) @ weights, weights (M, d), of points
+      that are not constant, faster than so: without the basis in memory, which
+      for a batch is far larger than any cache.
 
   Returns:
     The family; theta has K d numbers.

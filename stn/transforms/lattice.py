@@ -3,7 +3,6 @@
 Outside [-1, 1] a point is displaced as the nearest one on the border.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import SupportsIndex
 
@@ -36,20 +35,31 @@ def _lattice(
   """Displacements of a lattice that has `border` points beyond each edge."""
   ndim = len(size)
 
+  def splines(points):
+    """Per axis, one for each of its lattice points: (N, d) -> (N, n)."""
+    for axis, n in enumerate(size):
+      x = jnp.clip(points[:, ndim - 1 - axis], -1, 1)
+      position = (x + 1) * ((n - 1 - 2 * border) / 2) + border
+      yield spline(position[:, None] - jnp.arange(n, dtype=points.dtype)[None])
+
   def basis(points):
     """Products of one spline per axis: points (N, d) -> (N, K)."""
     products = jnp.ones_like(points[:, :1])
-    for axis, n in enumerate(size):
-      cells = n - 1 - 2 * border
-      x = jnp.clip(points[:, ndim - 1 - axis], -1, 1)
-      position = (x + 1) * (cells / 2) + border
-      index = jnp.arange(n, dtype=points.dtype)
-      weights = spline(position[:, None] - index[None])
-      products = products[:, :, None] * weights[:, None]
-      products = products.reshape(len(points), math.prod(size[: axis + 1]))
+    for each in splines(points):
+      products = products[:, :, None] * each[:, None]
+      products = products.reshape(len(points), -1)
     return products
 
-  return displacement(basis, lattice_points(size, border))
+  def displace(points, weights):
+    """basis(points) @ weights, summed over one axis after the other."""
+    first, *others = splines(points)
+    moved = jnp.matmul(first, weights.reshape(size[0], -1), precision="highest")
+    for each in others:
+      moved = moved.reshape(*each.shape, -1)
+      moved = (each[:, :, None] * moved).sum(1)
+    return moved
+
+  return displacement(basis, lattice_points(size, border), displace=displace)
 
 
 def flow(

@@ -16,9 +16,9 @@ from stn.transforms.displacement import (
   lattice_size,
 )
 
-# Up to so many control points are written out in the program; more are no
-# faster so.
-_MAX_WRITTEN_OUT = 32
+# Up to so many control points are written out in the program: more take long to
+# compile, and run no faster.
+_MAX_WRITTEN_OUT = 25
 
 
 def _radial(square, d, xp):
@@ -53,11 +53,7 @@ def _basis(points, centres, xp):
 
 
 def _displacement(points, centres, weights):
-  """`_basis(points, centres) @ weights`, for points that the program computes.
-
-  Term after term: the basis of a batch is far larger than any cache, and is not
-  in memory here. With gradients that takes less than half the time on a CPU.
-  """
+  """`_basis(points, centres) @ weights`, term after term."""
   terms = list(_terms(points, centres, jnp))
   moved = [
     sum(term * weight for term, weight in zip(terms, column, strict=True))

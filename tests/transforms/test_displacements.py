@@ -57,18 +57,22 @@ def test_tps_against_scipy(d, ridge, x64):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("k", [12, 40])
-def test_points_that_the_program_computes_are_displaced_as_constant_ones(d, k):
-  """Few control points are written out term by term, many are a matrix."""
+@pytest.mark.parametrize("name", ["tps", "flow", "bspline"])
+@pytest.mark.parametrize("many", [False, True])
+def test_points_that_the_program_computes_are_displaced_as_constant_ones(
+  d, name, many, x64
+):
+  """Few terms of a spline are written out; lattices are summed by axis."""
+  number = {1: (5, 50), 2: (5, 8), 3: (3 + (name == "bspline"), 4)}[d][many]
+  option = "size" if name == "flow" else "num_control_points"
+  family = stn.get_transform(name, ndim=d, **{option: number})
   rng = np.random.default_rng(0)
-  family = tps(ndim=d, control_points=rng.uniform(-1, 1, (k, d)), ridge=0.1)
-  theta = rng.uniform(-0.2, 0.2, k * d).astype(np.float32)
-  points = rng.uniform(-1, 1, (5, 4, d)).astype(np.float32)
+  theta = rng.uniform(-0.2, 0.2, family.num_params)
+  points = rng.uniform(-1.2, 1.2, (5, 4, d))
   np.testing.assert_allclose(
     jax.jit(family.apply)(theta, points),
     family.apply(theta, points),
-    rtol=1e-4,
-    atol=1e-5,
+    atol=1e-9,
   )
 
 
