@@ -220,6 +220,16 @@ def compose_warps(config: ConfigDict) -> None:
   config.optim.localisation_lr = 1.0
 
 
+def smooth_labels(config: ConfigDict) -> None:
+  """Sets smoothed labels in place of dropout, for the modern network.
+
+  Args:
+    config: to change, after its recipe.
+  """
+  config.model.dropout = 0.0
+  config.task.label_smoothing = 0.1
+
+
 def set_recipe(config: ConfigDict, name: str) -> None:
   """Sets how to train.
 

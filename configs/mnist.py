@@ -118,8 +118,7 @@ def get_config(arg: str = ""):
     config.task.label_smoothing = 0.1
   if args["recipe"] == "augmented" and model.endswith("_bn"):
     # It is slow, and regular enough without dropout.
-    config.model.dropout = 0.0
-    config.task.label_smoothing = 0.1
+    common.smooth_labels(config)
     config.num_epochs = 25.0
   return config.lock()
 
@@ -153,7 +152,6 @@ def sweep_what_helps():
     sweeps.over("model.localisation", "shared"),
     sweeps.over("arg.transform", "similarity", "bspline"),
     sweeps.over("model.antialias", "2"),
-    [{"model.iterations": 2, "model.antialias": "2"}],
     sweeps.over("model.gradient", "linearised", "multiscale"),
     sweeps.over("model.centroid", True),
     sweeps.over("model.localisation_options.norm", False),

@@ -12,6 +12,10 @@ and cut anew, so results compare with published ones up to that draw. Every
 digit is turned afresh at every step, "with augmentation", or once
 (`augmentation=no`).
 
+`transform=log_polar` makes a rotation of the digit a shift along the angles, on
+which `st_cnn_bn` convolves around the circle. `recipe=augmented` is 90 epochs
+of digits that are bent before they are turned.
+
 On `data=mnist_5k` the same proportions give 967 digits to learn from and 4,032
 to test.
 """
@@ -43,5 +47,13 @@ def get_config(arg: str = ""):
   config.model.transform = args["transform"]
   config.model.features = FEATURES_28.get(args["model"], ())
   config.optim.localisation_lr = 1.0
+  if args["transform"] == "log_polar":
+    config.model.output_size = (44, 24)  # angles, radii
+    config.model.transform_options.max_radius = 1.0  # the edge of the image
   common.set_recipe(config, args["recipe"])
+  if args["recipe"] == "augmented":
+    config.data.batch_size = 128
+    config.num_epochs = 90.0
+    if args["model"].endswith("_bn"):
+      common.smooth_labels(config)
   return config.lock()

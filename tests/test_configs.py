@@ -284,6 +284,28 @@ def test_the_augmented_recipe_of_the_modern_network():
   }
 
 
+@pytest.mark.parametrize("model", ["cnn_bn", "st_cnn"])
+def test_the_augmented_recipe_of_mnist_rot(model):
+  config = get_config("mnist_rot", f"model={model},recipe=augmented")
+  assert config.data.train_distortion == "e"
+  assert config.num_epochs == 90
+  modern = model == "cnn_bn"
+  assert config.model.dropout == (0.0 if modern else 0.3)
+  assert config.task.get("label_smoothing", 0.0) == (0.1 if modern else 0.0)
+
+
+def test_angles_of_turned_digits_are_rows():
+  config = get_config("mnist_rot", "model=st_cnn_bn,transform=log_polar")
+  options = config.model.to_dict()
+  module = models.create_model(head=(10,), **options)
+  assert module.transformer.output_size == (44, 24)
+  assert module.classifier.wrap_rows
+  # The last column looks at the edge of the image, in the middle of its sides.
+  grid = stn.transform_grid(module.transformer.transform, np.zeros(2), (44, 24))
+  radii = np.linalg.norm(grid, axis=-1)
+  assert 0.9 < radii.max() < 1.0
+
+
 def test_the_recipe_of_photographs_differs_in_light_and_smoothing_alone():
   config = flat(get_config("gtsrb", "recipe=augmented"))
   default = flat(get_config("gtsrb"))
