@@ -55,7 +55,7 @@ def _lattice(
     first, *others = splines(points)
     moved = jnp.matmul(first, weights.reshape(size[0], -1), precision="highest")
     for each in others:
-      moved = moved.reshape(*each.shape, -1)
+      moved = moved.reshape(*each.shape, moved.shape[1] // each.shape[1])
       moved = (each[:, :, None] * moved).sum(1)
     return moved
 
