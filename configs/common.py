@@ -57,7 +57,8 @@ def get_base() -> ConfigDict:
   """Returns a fresh config with every field.
 
   Wherever a name is asked for, it is a row of a table of stn, or
-  "module:attribute" of an importable module of your own.
+  "module:attribute" of an importable module of your own; but for `dtype`,
+  `padding_mode`, `antialias` and `implementation`, which have the rows alone.
   """
   config = ConfigDict()
   config.version = 5  # of these fields; runs of another one are refused

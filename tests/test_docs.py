@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -174,6 +175,21 @@ def test_the_code_of_conventions_does_what_it_says():
   assert not picture[:, 3].any()
 
 
+# your_loop.md
+
+
+@pytest.mark.long
+def test_the_code_of_your_loop_does_what_it_says():
+  names = run("your_loop")
+  assert names["losses"][-1] < names["losses"][0]
+  head = names["params"]["params"]["SpatialTransformer_0"]["localisation_head"]
+  assert all(leaf.any() for leaf in jax.tree.leaves(head))  # it has moved
+  assert names["crops"].shape == (32, 14, 14, 1)
+  np.testing.assert_array_equal(names["same"], names["images"])
+  assert names["warped"].dtype == jnp.bfloat16
+  assert names["warp"].theta.dtype == names["warp"].grid.dtype == jnp.float32
+
+
 # Pictures and links.
 
 
@@ -228,6 +244,7 @@ def test_every_page_s_code_is_run():
     "sweeps",
     "transforms",
     "your_data",
+    "your_loop",
     "your_model",
     "your_task",
   }

@@ -1,12 +1,15 @@
 import importlib
 import json
 import pathlib
+import re
+import shlex
 from itertools import product
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from stn.fields import flatten, parse_value
 from stn.results import (
   PUBLISHED,
   add,
@@ -16,6 +19,7 @@ from stn.results import (
   to_markdown,
 )
 from stn.results.__main__ import main
+from stn.sweeps.config_file import ConfigFile
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -43,6 +47,13 @@ KEYS = [
   "device",
   "commit",
 ]
+
+
+COMMANDS = re.findall(
+  r"^# .*: ([\d.]+) %\n((?:.*\\\n)*.*)",
+  (ROOT / "docs" / "results.md").read_text().partition("## Commands")[2],
+  re.MULTILINE,
+)
 
 
 def run_of(**fields):
@@ -475,3 +486,38 @@ def test_the_readme_shows_rows_of_the_docs():
   assert [header, rule] == everything[:2]
   assert 1 <= len(rows) <= 8
   assert set(rows) <= set(everything[2:])
+
+
+def test_there_is_a_command_for_each_row_of_the_readme():
+  assert len(COMMANDS) == 12
+
+
+@pytest.mark.parametrize(("value", "command"), COMMANDS)
+def test_a_documented_command_makes_the_config_of_its_row(value, command):
+  python, script, *flags = shlex.split(command.replace("\\\n", ""))
+  assert (python, script) == ("python", "train.py")
+  settings = dict(flag.removeprefix("--config").split("=", 1) for flag in flags)
+  file = ConfigFile.of(
+    str(ROOT / settings.pop("")),
+    {name[1:]: parse_value(text) for name, text in settings.items()},
+  )
+  config = flatten(json.loads(file.make().to_json()))
+  rows = [
+    row
+    for row in read(sorted((ROOT / "results").glob("*.jsonl")))
+    if row["experiment"] == config["experiment"]
+    and row["dataset"] == config["data.name"]
+    and f"{row['value']:.2f}" == value
+    and row["seed"] == 0
+  ]
+  # Fields came and went since; what both have is equal.
+  ignored = {"version", "log_every", "data.data_dir"}
+  differences = [
+    {
+      name: (then[name], config[name])
+      for name in then.keys() & config.keys() - ignored
+      if then[name] != config[name]
+    }
+    for then in (flatten(row["config"]) for row in rows)
+  ]
+  assert {} in differences, differences

@@ -33,7 +33,7 @@ from stn.models.staged_cnn import (
   Preset,
   StagedCNN,
 )
-from stn.transforms import Transform, get_transform
+from stn.transforms import TRANSFORMS, Transform, get_transform
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _Make = Callable[..., nn.Module]
@@ -67,9 +67,17 @@ def _localisation(default: _Make, options: Options) -> nn.Module:
   return make(dtype=_DTYPES[options.dtype], **more)
 
 
+def _own(field: str, name: str) -> Any:
+  """What "module:attribute" names; any other name as it is, for the sampler."""
+  return lookup(f"model.{field}", name, {}) if ":" in name else name
+
+
 def _family(options: Options, ndim: int) -> Transform:
-  more = options.transform_options
-  return get_transform(options.transform, ndim=ndim, **more)
+  make, more = _own("transform", options.transform), options.transform_options
+  if isinstance(make, str):
+    return get_transform(make, ndim=ndim, **more)
+  check_options("model.transform", make, more)
+  return make(ndim=ndim, **more)
 
 
 def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
@@ -79,19 +87,20 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   if len(initial) == 1 < family.num_params and np.ndim(initial[0]) == 0:
     (initial,) = initial  # a scale
   antialias = options.antialias
+  # By its name where that says it all, which errors then quote.
+  named = options.transform in TRANSFORMS and not options.transform_options
   return SpatialTransformer(
     _localisation(localisation, options),
-    # By its name where that says it all, which errors then quote.
-    transform=family if options.transform_options else options.transform,
+    transform=options.transform if named else family,
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
     iterations=options.iterations,
     initial_theta=initial or None,
     centroid=options.centroid,
     limit=limit[0] if len(limit) == 1 else limit or None,
-    method=options.method,
+    method=_own("method", options.method),
     padding_mode=options.padding_mode,
-    gradient=options.gradient,
+    gradient=_own("gradient", options.gradient),
     antialias=int(antialias) if antialias.isdecimal() else antialias or None,
     implementation=options.implementation or None,
   )
@@ -157,8 +166,8 @@ def _colocaliser(head: Sequence[int], options: Options):
     _localisation(StridedLocalisation, options),
     centroid=options.centroid,
     padding_mode=options.padding_mode,
-    method=options.method,
-    gradient=options.gradient,
+    method=_own("method", options.method),
+    gradient=_own("gradient", options.gradient),
     **{name: size for name, size in sizes.items() if size},
   )
 

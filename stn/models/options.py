@@ -19,7 +19,8 @@ class Options:
       training.
     dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
       theta, coordinates and outputs are float32.
-    transform: family of the spatial transformer, a name in `stn.TRANSFORMS`.
+    transform: family of the spatial transformer, a name in `stn.TRANSFORMS`, or
+      "module:attribute" of a function `make(ndim=..., **options)` of one's own.
     transform_options: of the family, such as `scale` of "translation".
     localisation: its network: a key of `LOCALISATIONS`, "module:attribute" of
       one's own, "shared" for one that shares the classifier's first layers, or
@@ -38,9 +39,9 @@ class Options:
       `stn.models.SpatialTransformer`; "map" is then the localisation network.
     limit: of theta's distance from its start, one number for all of theta or
       one for each; () sets none.
-    method: see `stn.grid_sample`.
+    method: see `stn.grid_sample`, or "module:attribute" of an `stn.Kernel`.
     padding_mode: see `stn.grid_sample`.
-    gradient: see `stn.grid_sample`.
+    gradient: see `stn.grid_sample`, or "module:attribute" of a rule.
     antialias: where the transformer minifies, "mip" or samples per axis, as
       "2"; "" is none. See `stn.spatial_transform`.
     implementation: of the sampler, see `stn.sampling.implementations`; "" takes

@@ -1,5 +1,7 @@
 """Networks by name: sizes, outputs, modes, state, and what they leave."""
 
+import pathlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ import pytest
 from cases import random_image
 
 from configs.mnist import FEATURES_28, FEATURES_42, FEATURES_400K
+from stn import Kernel, Transform, grid_sample, linearised_gradient
+from stn.grids import regular_grid
 from stn.models import (
   FCN,
   LOCALISATIONS,
@@ -415,13 +419,51 @@ def mine(head, *, width=3):
 
 
 def test_a_network_of_one_s_own(monkeypatch):
-  import pathlib
-
   monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
   module = create_model("test_networks:mine", (4,), width=7)
   assert (module.head, module.features) == ((4,), (7,))
   with pytest.raises(ValueError, match="option of model.*'width'"):
     create_model("test_networks:mine", (4,), widht=7)
+
+
+def squeeze(ndim=2, *, axis=0):
+  """A family of one's own: one axis is scaled by 1 + theta."""
+
+  def apply(theta, points):
+    return points * (1 + theta[0] * jnp.eye(ndim)[axis])
+
+  return Transform(np.zeros(1, np.float32), apply, linear=True)
+
+
+TENT = Kernel(1, lambda distance: 1 - distance)
+RULE = linearised_gradient(num_samples=6, sigma=0.5)
+
+
+def test_a_family_a_kernel_and_a_rule_of_one_s_own(monkeypatch):
+  monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+  transformer = create_model(
+    "st_fcn",
+    (10,),
+    transform="test_networks:squeeze",
+    transform_options={"axis": 1},
+    method="test_networks:TENT",
+    gradient="test_networks:RULE",
+    initial_theta=(0.25,),
+  ).transformer
+  x = jnp.asarray(random_image(1, 6, 6, 1))
+  variables = jax.jit(transformer.init)(KEY, x)
+  warped, warp = transformer.apply(variables, x)
+  grid = regular_grid((6, 6)) * jnp.array([1, 1.25])
+  np.testing.assert_allclose(warp.grid[0, 0], grid, rtol=1e-6)
+  np.testing.assert_allclose(warped[0], grid_sample(x[0], grid), atol=1e-6)
+  assert transformer.gradient is RULE
+  with pytest.raises(ValueError, match="option of model.transform.*'axis'"):
+    create_model(
+      "st_fcn",
+      (10,),
+      transform="test_networks:squeeze",
+      transform_options={"axes": 1},
+    )
 
 
 # Localisation networks.
