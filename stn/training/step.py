@@ -1,13 +1,13 @@
 """The train step: pure, jitted once, with its state donated."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 
@@ -30,56 +30,88 @@ Apply = Callable[..., tuple[Any, Mapping[str, Any], Any]]
 # (state, batch, key) -> state, measured
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict]]
 
-# Pixels that a CPU differentiates at a time, or a few more. What they need is
+# What a CPU computes of a batch at a time writes about so many bytes: that is
 # kept in its caches, and is too little for glibc to ask the kernel for fresh
-# pages at every step. Measured: about 64 images of 28x28, 16 of 42x42.
-_CPU_PIXELS = 28_000
+# pages at every step. Measured: the ST-CNN's 64 images of 28x28.
+_CPU_BYTES = 210_000_000
 
 # Folded into the key of what is drawn once, whatever the step.
 _NO_STEP = np.uint32(2**32 - 1)
 
 
-def num_parts(inputs: Any, platform: str, num_devices: int = 1) -> int:
-  """In how many parts devices best differentiate a batch.
+def _programs(value: Any) -> Iterator[Any]:
+  """The programs among the parameters of an equation."""
+  if hasattr(value, "eqns"):
+    yield value
+  elif isinstance(value, (tuple, list)):
+    for item in value:
+      yield from _programs(item)
+
+
+def _on_cpu(program: Any) -> Iterator[Any]:
+  """The equations that a CPU runs, those of inner programs in their place."""
+  for equation in program.eqns:
+    inner = list(_programs(list(equation.params.values())))
+    platforms = equation.params.get("branches_platforms")
+    if platforms:  # `lax.platform_dependent`: the first that fits, None does
+      inner = [
+        branch
+        for branch, names in zip(inner, platforms, strict=True)
+        if names is None or "cpu" in names
+      ][:1]
+    if not inner:
+      yield equation
+    for body in inner:
+      yield from _on_cpu(body)
+
+
+def num_parts(program: Any, size: int, num_devices: int = 1) -> int:
+  """In how many parts CPUs best differentiate a batch.
 
   Args:
-    inputs: what the network sees of the batch, (N, *spatial, C).
-    platform: of the devices.
-    num_devices: that share the batch.
+    program: what is computed of the batch, as a jaxpr.
+    size: examples of the batch, N.
+    num_devices: that share it.
 
   Returns:
-    1; on CPUs, for images, a divisor of N of which every part is divided by
-    the devices.
+    A divisor of N of which every part is divided by the devices. It grows with
+    what the program writes, whatever the number of devices; 1 if it has XLA's
+    convolutions, which are 5 times slower in a loop.
 
   Example:
-    >>> num_parts(jnp.zeros((256, 28, 28, 1)), "cpu")
+    >>> program = jax.make_jaxpr(lambda x: 2 * x)(jnp.zeros((64, 10**6)))
+    >>> num_parts(program, 64)
+    1
+    >>> program = jax.make_jaxpr(lambda x: 2 * x)(jnp.zeros((256, 10**6)))
+    >>> num_parts(program, 256)
     4
   """
-  shape = jnp.shape(jax.tree.leaves(inputs)[0])
-  if platform != "cpu" or len(shape) != 4:
-    return 1
-  most = max(math.prod(shape[:-1]) // _CPU_PIXELS, 1)
-  share = shape[0] // num_devices
-  return max(n for n in range(1, most + 1) if share % n == 0)
+  written = 0
+  for equation in _on_cpu(program):
+    if equation.primitive is lax.conv_general_dilated_p:
+      return 1
+    for result in equation.outvars:
+      written += result.aval.size * result.aval.dtype.itemsize
+  most = max(written // _CPU_BYTES, 1)
+  share = size // num_devices
+  return max(n for n in range(1, min(most, share) + 1) if share % n == 0)
 
 
-def _sum_of_parts(f: Callable, batch: Any, num_parts: int) -> Any:
+def _sum_of_parts(f: Callable, batch: Any, num_devices: int) -> Any:
   """`f(part, index)` of parts of the batch, one after the other, summed."""
-  if num_parts == 1:
+  program, shapes = jax.make_jaxpr(f, return_shape=True)(batch, 0)
+  size = len(jax.tree.leaves(batch)[0])
+  parts = num_parts(program, size, num_devices)
+  if parts == 1:
     return f(batch, 0)
   # Every so many-th example: thus a device has its share of each part.
-  parts = jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(-1, num_parts, *x.shape[1:]), 1, 0), batch
+  batch = jax.tree.map(
+    lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
   )
-  jaxpr, shapes = jax.make_jaxpr(f, return_shape=True)(
-    jax.tree.map(lambda x: x[0], parts), 0
-  )
-  if "conv_general_dilated" in str(jaxpr):
-    return f(batch, 0)  # a CPU's loop makes XLA's convolutions 5 times slower
-  total, _ = jax.lax.scan(
+  total, _ = lax.scan(
     lambda total, part: (jax.tree.map(jnp.add, total, f(*part)), None),
     jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
-    (parts, jnp.arange(num_parts)),
+    (batch, jnp.arange(parts)),
   )
   return total
 
@@ -140,7 +172,7 @@ def make_train_step(
     ...     prepare=lambda key, example: example, mesh=make_mesh(1))
   """
   shared = shared and mesh.size > 1
-  platform = mesh.devices.flat[0].platform
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
 
   def train_step(state, batch, key):
     prepare_key, apply_key = jax.random.split(
@@ -186,8 +218,9 @@ def make_train_step(
       )
 
     def differentiate_all(batch, num_devices=1):
-      parts = num_parts(task.inputs(batch), platform, num_devices)
-      return _sum_of_parts(differentiate, batch, parts)
+      if not on_cpu:
+        return differentiate(batch, 0)
+      return _sum_of_parts(differentiate, batch, num_devices)
 
     if state.model_state or not task.separable:
       result = differentiate(batch, 0)
@@ -240,7 +273,7 @@ def take_steps(step: Step, num_steps: int) -> Step:
   """
 
   def many_steps(state, batches, key):
-    state, measured = jax.lax.scan(
+    state, measured = lax.scan(
       lambda state, batch: step(state, batch, key), state, batches
     )
     return state, _merge(measured)
