@@ -3,7 +3,7 @@
   python benchmarks/bench_robustness.py [--distortions=r,rts,tc]
       [--transforms=affine,projective,tps] [--optimizers=adamw,sgd] [--seeds=20]
       [--models=st_cnn,cnn] [--epochs=10] [--draws=10]
-      [--set=optim.localisation_lr=0.1]
+      [--set="optim.localisation_lr=0.1;model.limit=(1.0,)"]
       [--out=runs/robustness.jsonl] [--picture=runs/robustness.png]
 
 Short runs on the embedded digits, configs/mnist.py with its defaults, but for
@@ -28,6 +28,7 @@ import numpy as np
 
 from configs import mnist
 from stn import data
+from stn.fields import parse_value, set_field
 from stn.results.figure import COLOURS, pyplot, to_png
 from stn.training.experiment import INIT, TRAIN, Experiment
 from stn.training.sharding import put_batch
@@ -40,11 +41,18 @@ OPTIMIZERS = {
   "sgd": {"name": "sgd", "learning_rate": 1e-2, "momentum": 0.9},
   "plain_sgd": {"name": "sgd", "learning_rate": 1e-2},
 }
-# What a line is about.
-CELL = ("distortion", "transform", "optimizer", "model", "settings")
+# What a line is about; lines that differ in their seed only are averaged.
+CELL = (
+  *("distortion", "transform", "optimizer", "model", "settings"),
+  *("epochs", "draws"),
+)
 
 
-def make_config(cell: dict[str, str], epochs: float) -> Any:
+# Of these, that of the network without a transformer is another one.
+_OWN = ("transform", "model", "settings")
+
+
+def make_config(cell: dict[str, Any]) -> Any:
   """The config of a cell of the table."""
   transform = cell["transform"] or "affine"
   config = mnist.get_config(
@@ -53,10 +61,10 @@ def make_config(cell: dict[str, str], epochs: float) -> Any:
   )
   with config.unlocked():
     config.optim.update(OPTIMIZERS[cell["optimizer"]])
-    config.num_epochs = epochs
-    for setting in filter(None, cell["settings"].split(";")):
-      name, _, value = setting.partition("=")
-      config.update_from_flattened_dict({name: json.loads(value)})
+    config.num_epochs = cell["epochs"]
+  for setting in filter(None, cell["settings"].split(";")):
+    name, _, value = setting.partition("=")
+    set_field(config, name, parse_value(value))
   return config
 
 
@@ -84,22 +92,21 @@ def train(
   return metrics, time.perf_counter() - start
 
 
-def run_cell(cell: dict[str, str], seeds: list[int], flags: Any) -> None:
+def run_cell(cell: dict[str, Any], seeds: list[int], out: pathlib.Path) -> None:
   """Trains what is missing of a cell; appends lines."""
-  config = make_config(cell, flags.epochs)
+  config = make_config(cell)
   ran = environment()
   experiment = Experiment.build(config)
   for seed in seeds:
-    metrics, seconds = train(experiment, seed, flags.draws)
+    metrics, seconds = train(experiment, seed, cell["draws"])
     line = {**cell, "seed": seed, "error": metrics["error"]}
     line |= {"loss": metrics["loss"], "seconds": round(seconds, 1)}
-    line |= {"epochs": flags.epochs, "draws": flags.draws}
     line |= {"date": time.strftime("%Y-%m-%d")}
     line |= {"commit": ran["commit"], "device": ran["device"]}
     for statistics in metrics.get("warps", {}).values():
       line |= {name: values[0] for name, values in statistics.items()}
       line["problem"] = problem(statistics)
-    with flags.out.open("a") as file:
+    with out.open("a") as file:
       file.write(json.dumps(line) + "\n")
     print(json.dumps(line), flush=True)
 
@@ -107,20 +114,28 @@ def run_cell(cell: dict[str, str], seeds: list[int], flags: Any) -> None:
 def by_cell(
   lines: list[dict[str, Any]],
 ) -> dict[tuple[str, ...], list[tuple[dict[str, Any], float]]]:
-  """Cell -> runs with a transformer, and the error without it, or NaN."""
+  """Cell -> runs with a transformer, and the error without it, or NaN.
 
-  def without(line):  # what a run is compared with
+  A run is compared with that of the same settings, or, where these are of the
+  transformer alone and there is none, of no settings.
+  """
+
+  def without(line, settings):
     network = line["model"].removeprefix("st_")
-    return line["distortion"], line["optimizer"], network, line["seed"]
+    rest = [line.get(name) for name in CELL if name not in _OWN]
+    return (network, settings, line["seed"], *rest)
 
   plain = {
-    without(line): line["error"] for line in lines if not line["transform"]
+    without(line, line["settings"]): line["error"]
+    for line in lines
+    if not line["transform"]
   }
   cells = defaultdict(list)
   for line in lines:
     if line["transform"]:
-      cell = tuple(line[name] for name in CELL)
-      cells[cell].append((line, plain.get(without(line), float("nan"))))
+      error = plain.get(without(line, ""), float("nan"))
+      error = plain.get(without(line, line["settings"]), error)
+      cells[tuple(line.get(name) for name in CELL)].append((line, error))
   return dict(sorted(cells.items()))
 
 
@@ -132,7 +147,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     "|" + "---|" * 11,
   ]
   for cell, runs in by_cell(lines).items():
-    distortion, transform, optimizer, model, settings = cell
+    distortion, transform, optimizer, model, settings, *_ = cell
     seen = [(run["error"], w) for run, w in runs if np.isfinite(w)]
     better = sum(error < without for error, without in seen)
     problems = [run["problem"] or "" for run, _ in runs]
@@ -157,7 +172,7 @@ def draw(lines: list[dict[str, Any]]) -> bytes:
   axis.axvline(0, color="black", lw=0.8)
   names = []
   for row, (cell, runs) in enumerate(cells):
-    distortion, transform, optimizer, model, settings = cell
+    distortion, transform, optimizer, model, settings, *_ = cell
     what = [s.rpartition(".")[2] for s in settings.split(";")]
     names.append(" ".join([distortion, model, transform, optimizer, *what]))
     x = np.array([100 * (run["error"] - without) for run, without in runs])
@@ -188,7 +203,7 @@ def main() -> None:
   parser.add_argument("--seeds", type=int, default=20)
   parser.add_argument("--epochs", type=float, default=10.0)
   parser.add_argument("--draws", type=int, default=10)
-  parser.add_argument("--set", default="", help="NAME=JSON;NAME=JSON")
+  parser.add_argument("--set", default="", help="FIELD=VALUE;FIELD=VALUE")
   parser.add_argument(
     "--out", type=pathlib.Path, default=pathlib.Path("runs/robustness.jsonl")
   )
@@ -207,15 +222,16 @@ def main() -> None:
         families = flags.transforms.split(",") if has_transformer else [""]
         for transform in families:
           values = (distortion, transform, optimizer, model, flags.set)
+          values += (flags.epochs, flags.draws)
           cell = dict(zip(CELL, values, strict=True))
           done = {
             line["seed"]
             for line in lines()
-            if all(line[name] == value for name, value in cell.items())
+            if all(line.get(name) == value for name, value in cell.items())
           }
           seeds = [seed for seed in range(flags.seeds) if seed not in done]
           if seeds:
-            run_cell(cell, seeds, flags)
+            run_cell(cell, seeds, flags.out)
   print(table(lines()))
   if flags.picture:
     flags.picture.write_bytes(draw(lines()))

@@ -5,8 +5,8 @@ r"""Distorted MNIST: the paper's Table 1.
     python train.py --config=configs/mnist.py:distortion=tc,data=mnist_5k \
         --workdir=runs/tc                   # needs no data folder
 
-Section 4.1 and appendix A.4. `distortion` is r, rts, p, e, t or tc, each defined
-in stn/data/distortions.py; what the paper leaves open is set by
+Section 4.1 and appendix A.4. `distortion` is r, rts, p, e, t or tc, each in
+stn/data/distortions.py; what the paper leaves open is set by
 `data.distortion_options`. `recipe=adamw` (default) is 15 epochs of AdamW with
 warm-up and cosine; `recipe=long` 100 epochs of it in batches of 256, with
 labels smoothed by 0.1; `recipe=augmented` 60 epochs, of digits that are bent

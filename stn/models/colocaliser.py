@@ -59,6 +59,7 @@ def attention_inside(
       keep_inside(theta, scale, centroid=centroid), points
     ),
     shift=(1, 2) if centroid else (),
+    has_identity=False,
   )
 
 
@@ -133,7 +134,12 @@ class Colocaliser(nn.Module):
 
     def crop(image, theta):
       return spatial_transform(
-        image, theta, transform="attention", output_size=self.crop_size
+        image,
+        theta,
+        transform="attention",
+        output_size=self.crop_size,
+        method=self.method,
+        padding_mode=self.padding_mode,
       )
 
     return jax.vmap(crop)(x, theta)

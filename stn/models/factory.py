@@ -56,9 +56,16 @@ _on_features = functools.partial(
 )
 
 
-def _localisation(default: _Make, options: Options) -> nn.Module:
+def _localisation(
+  default: _Make, options: Options, *, may_share: bool = False
+) -> nn.Module:
   make = MapLocalisation if options.centroid else default
   if options.localisation == "shared":
+    if not may_share:
+      raise ValueError(
+        '`model.localisation="shared"` is for a transformer in front of a '
+        "classifier: st_fcn, st_cnn, st_cnn_bn."
+      )
     make = _on_features
   elif options.localisation:
     make = lookup("model.localisation", options.localisation, LOCALISATIONS)
@@ -80,7 +87,13 @@ def _family(options: Options, ndim: int) -> Transform:
   return make(ndim=ndim, **more)
 
 
-def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
+def _transformer(
+  localisation: _Make,
+  options: Options,
+  *,
+  ndim: int = 2,
+  may_share: bool = False,
+):
   family = _family(options, ndim)  # fails before `init` does
   limit = tuple(options.limit)
   initial = tuple(options.initial_theta)
@@ -90,7 +103,7 @@ def _transformer(localisation: _Make, options: Options, *, ndim: int = 2):
   # By its name where that says it all, which errors then quote.
   named = options.transform in TRANSFORMS and not options.transform_options
   return SpatialTransformer(
-    _localisation(localisation, options),
+    _localisation(localisation, options, may_share=may_share),
     transform=options.transform if named else family,
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
@@ -112,7 +125,7 @@ def _transformed(
   # The rows of a log-polar map are angles: the first follows the last.
   wraps = make is CNNBN and options.transform == "log_polar"
   return STClassifier(
-    _transformer(localisation, options),
+    _transformer(localisation, options, may_share=True),
     _classifier(make, head, options, **({"wrap_rows": True} if wraps else {})),
     shared=options.localisation == "shared",
   )

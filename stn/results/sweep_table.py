@@ -28,7 +28,9 @@ def _row(
     "metric": sweep.metric,
     "unit": sweep.unit,
     "value": round(statistics.fmean(values), 4) if values else None,
-    "interval": interval(values, rows[0]["interval"]) if values else None,
+    "interval": interval(values, rows[0]["interval"], rate=sweep.unit == "%")
+    if values
+    else None,
     "validation": round(sweep.scale * statistics.fmean(chosen), 4)
     if chosen
     else None,

@@ -23,24 +23,32 @@ def half_width(values: list[float]) -> float:
   return t * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def interval(values: list[float], single: list[float]) -> list[float]:
+def interval(
+  values: list[float], single: list[float], *, rate: bool
+) -> list[float]:
   """The 95 % interval of a mean over runs.
 
   Args:
     values: of the runs.
     single: what to return for a single run: its own, over test examples.
+    rate: whether they are in per cent, and no mean is outside of 0 to 100.
 
   Returns:
     Student's, over runs.
 
   Example:
-    >>> interval([1.0, 3.0], [0.0, 0.0])
+    >>> interval([1.0, 3.0], [0.0, 0.0], rate=True)
     [0.0, 14.706]
+    >>> interval([1.0, 3.0], [0.0, 0.0], rate=False)
+    [-10.706, 14.706]
   """
   if len(values) == 1:
     return single
   mean, half = statistics.fmean(values), half_width(values)
-  return [round(max(0.0, mean - half), 4), round(mean + half, 4)]
+  low, high = mean - half, mean + half
+  if rate:
+    low, high = max(low, 0.0), min(high, 100.0)
+  return [round(low, 4), round(high, 4)]
 
 
 def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -76,7 +84,9 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   for key, group in groups.items():
     values = [run["value"] for run in group]
     value = round(statistics.fmean(values), 4)
-    bounds = interval(values, group[0]["interval"])
+    bounds = interval(
+      values, group[0]["interval"], rate=group[0]["unit"] == "%"
+    )
     is_error = group[0]["error"] is not None
     rows.append(
       {

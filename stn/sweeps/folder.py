@@ -96,9 +96,7 @@ class Item:
     if not self.has("item.json"):
       return
     here = json.loads(workdir_lib.config_to_json(config))
-    lines = differences(
-      self.read()["config"], here, ignored=workdir_lib.MAY_DIFFER
-    )
+    lines = workdir_lib.config_differences(self.read()["config"], here)
     if lines:
       raise ValueError(
         f"The item {self.path} was made for another config:\n"
@@ -106,7 +104,7 @@ class Item:
         + "\nChoose another folder for the new sweep."
       )
 
-  def write(self, config: Any, **about: Any) -> None:
+  def write(self, config: Any, /, **about: Any) -> None:
     """Makes the folder, with item.json: setting, config and what is given."""
     self.path.mkdir(parents=True, exist_ok=True)
     whole = json.loads(workdir_lib.config_to_json(config))
@@ -217,7 +215,10 @@ class Sweep:
     if file.exists():
       there = read_json(file, SWEEP_FIELDS)
       here["items"] = {n: here["items"].get(n) for n in there["items"]}
-      lines = differences(there, here, ignored=("fields", "search.trials"))
+      moved = [f"overrides.{field}" for field in workdir_lib.MAY_DIFFER]
+      lines = differences(
+        there, here, ignored=("fields", "search.trials", *moved)
+      )
       if lines:
         raise ValueError(
           f"`workdir` {self.path} holds another sweep:\n"
@@ -231,8 +232,11 @@ class Sweep:
       text = json.dumps(self._description(), indent=2)
       write_atomically(file, text)
       for item, config in zip(self.items, configs, strict=True):
-        if not item.has("item.json"):
-          item.write(config)
+        about = item.read() if item.has("item.json") else {}
+        if about.get("config") != json.loads(
+          workdir_lib.config_to_json(config)
+        ):
+          item.write(config, **about)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
       raise PermissionError(
         f"`workdir` must be a folder that can be written to; {self.path}: "

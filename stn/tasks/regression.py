@@ -1,5 +1,7 @@
 """Numbers for each image."""
 
+import numbers
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,7 +17,10 @@ def regression(*, target: str = "target", huber: float | None = None) -> Task:
 
   Args:
     target: the field of the batch to predict, of any shape.
-    huber: the error beyond which the loss is linear; None: nowhere.
+    huber: the error beyond which the loss is linear, positive; None: nowhere.
+
+  Raises:
+    ValueError: if `huber` is neither None nor a positive number.
 
   Example:
     >>> import jax
@@ -24,6 +29,11 @@ def regression(*, target: str = "target", huber: float | None = None) -> Task:
     >>> regression(target="pose").head(Spec({"pose": pose}, 0))
     (6,)
   """
+  number = isinstance(huber, numbers.Real)
+  if huber is not None and not (number and huber > 0):
+    raise ValueError(
+      f"`task.huber` must be None or a positive number; got {huber!r}."
+    )
 
   def head(spec):
     if target not in spec.example:

@@ -366,5 +366,8 @@ class CheckpointStore:
     """Renames a broken checkpoint, so that its step can be saved again."""
     path = pathlib.Path(self.directory) / str(step)
     if not self.read_only and jax.process_index() == 0:
-      path.rename(path.with_name(f"{step}.unreadable"))
+      aside = path.with_name(f"{step}.unreadable")
+      while aside.exists():  # the step was saved again, and broke again
+        aside = aside.with_name(f"{aside.name}_")
+      path.rename(aside)
     self._manager.reload()

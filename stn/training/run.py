@@ -131,6 +131,15 @@ def restore(
     return experiment, store.restore_variables(step, experiment.variables_shape)
 
 
+def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+  """Of each its folder's name, or its path where several have that name."""
+  names = [workdir.name for workdir in workdirs]
+  return [
+    name if names.count(name) == 1 else str(workdir)
+    for name, workdir in zip(names, workdirs, strict=True)
+  ]
+
+
 def report_invariance(
   workdir: str | pathlib.Path,
   *,
@@ -154,7 +163,8 @@ def report_invariance(
     num_examples: how many.
 
   Returns:
-    Name of each workdir -> what `measure_invariance` returns.
+    Name of each workdir, or its path where several have that name -> what
+    `measure_invariance` returns.
 
   Raises:
     As `evaluate_run` and `measure_invariance`.
@@ -164,11 +174,13 @@ def report_invariance(
   """
   workdir = pathlib.Path(workdir)
   experiment, state = restore(workdir, step, split, data_dir)
+  others = [pathlib.Path(other) for other in against]
+  names = _names([workdir, *others])
   reports = {
-    workdir.name: measure_invariance(experiment, state, split, num_examples)
+    names[0]: measure_invariance(experiment, state, split, num_examples)
   }
-  for other in map(pathlib.Path, against):
-    reports[other.name] = measure_invariance(
+  for name, other in zip(names[1:], others, strict=True):
+    reports[name] = measure_invariance(
       *restore(other, None, split, data_dir), split, num_examples
     )
   monitor = experiment.task.monitor
@@ -195,7 +207,7 @@ def evaluate_run(
     step: of the checkpoint; None takes the one that was best on validation, or
       the last if there is no validation split.
     split: "train", "validation" or "test", prepared with the evaluation's seed;
-      no other split is read.
+      no other split is read, but for the test examples of the pictures.
     data_dir: where the data lies, if not where the config says.
     pictures: a PNG file to write test examples to, if any.
 

@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from stn.data import available_cores
-from stn.fields import differences
+from stn.fields import differences, flatten
 from stn.files import read_json, write_atomically
 from stn.trust import check_trusted
 
@@ -93,6 +93,39 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
   return config
 
 
+def config_differences(
+  there: dict[str, Any], here: dict[str, Any]
+) -> list[str]:
+  """In what two configs compute something else, in words.
+
+  `MAY_DIFFER` may: where data lie, but not which. So the file of `init_from`
+  may be in another folder, and is known by its name.
+
+  Args:
+    there: config of a run that was found, as a dict.
+    here: that of the one to be continued.
+
+  Returns:
+    A line for each field.
+
+  Example:
+    >>> there = {"seed": 0, "init_from": {"file": "a/net.safetensors"}}
+    >>> moved = {"seed": 0, "init_from": {"file": "b/net.safetensors"}}
+    >>> other = {"seed": 0, "init_from": {"file": ""}}
+    >>> config_differences(there, moved), config_differences(there, other)
+    ([], ["  init_from.file: there 'net.safetensors', here ''"])
+  """
+  start = "init_from.file"
+  files = [
+    {start: pathlib.PurePath(flatten(config).get(start, "")).name}
+    for config in (there, here)
+  ]
+  return [
+    *differences(there, here, ignored=MAY_DIFFER),
+    *differences(*files),
+  ]
+
+
 def check_config(config: Any, workdir: str | pathlib.Path) -> None:
   """Refuses a workdir that holds a run with another config.
 
@@ -113,11 +146,7 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
     return
   there = read_json(path)
   check_version(there, str(path))
-  lines = differences(
-    there,
-    json.loads(config_to_json(config)),
-    ignored=MAY_DIFFER,
-  )
+  lines = config_differences(there, json.loads(config_to_json(config)))
   if lines:
     raise ValueError(
       f"`workdir` {workdir!s} holds a run with another config:\n"

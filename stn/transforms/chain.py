@@ -28,13 +28,14 @@ def chain(*families: Transform) -> Transform:
   multiplied, points are mapped once, and only the product has a horizon.
 
   Args:
-    *families: one or more, of the same number of dimensions.
+    *families: one or more `Transform`s, of the same number of dimensions.
 
   Returns:
     The family; its theta is those of `families`, concatenated.
 
   Raises:
     ValueError: if there are no families.
+    TypeError: if one of them is none, but a name.
 
   Example:
     >>> import jax.numpy as jnp
@@ -48,6 +49,12 @@ def chain(*families: Transform) -> Transform:
   """
   if not families:
     raise ValueError("`families` must be one or more; got none.")
+  for family in families:
+    if not isinstance(family, Transform):
+      raise TypeError(
+        "`families` must be of `stn.Transform`, see `stn.get_transform`; got "
+        f"{family!r}."
+      )
   ends = np.cumsum([family.num_params for family in families]).tolist()
   total, last = ends[-1], families[-1]
 

@@ -24,10 +24,11 @@ def theta_from_points(
   output, and `target` where in the input to look for them.
 
   Minimises the sum of squared distances, for the families that are linear in
-  theta: affine, attention, translation, tps, flow, bspline. For the projective
-  family each distance is weighted by the point's denominator (the direct
-  linear transform, with the last element of the matrix 1): exact pairs give the
-  exact theta. Solved by a QR decomposition, differentiable in both arguments.
+  theta: affine, attention, translation, tps, flow, bspline, log_polar. For the
+  projective family each distance is weighted by the point's denominator (the
+  direct linear transform, with the last element of the matrix 1): exact pairs
+  give the exact theta. Solved by a QR decomposition, differentiable in both
+  arguments.
 
   Args:
     transform: a name in `stn.TRANSFORMS`, or a `Transform`.

@@ -3,6 +3,7 @@
 Outside [-1, 1] a point is displaced as the nearest one on the border.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import SupportsIndex
 
@@ -47,7 +48,7 @@ def _lattice(
     products = jnp.ones_like(points[:, :1])
     for each in splines(points):
       products = products[:, :, None] * each[:, None]
-      products = products.reshape(len(points), -1)
+      products = products.reshape(len(points), math.prod(products.shape[1:]))
     return products
 
   def displace(points, weights):

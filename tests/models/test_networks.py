@@ -395,6 +395,7 @@ def test_a_network_without_the_flag_is_refused():
     ("cnn", {"dtype": "float16"}, "`model.dtype` .*'bfloat16', 'float32'; got"),
     ("cnn", {"widths": 3}, "option of model.*got 'widths'"),
     ("st_cnn", {"localisation": "con"}, "`model.localisation` .*'conv'"),
+    ("staged", {"localisation": "shared", "places": (0,)}, "for a transf.*st_"),
     (
       "st_cnn",
       {"localisation_options": {"unit": 3}},

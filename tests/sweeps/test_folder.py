@@ -84,6 +84,16 @@ def test_a_sweep_may_grow_but_not_change(file, tmp_path):
   assert (tmp_path / "s" / "sweep.json").read_text() == before
 
 
+def test_a_sweep_continues_where_its_data_lie_elsewhere(file, tmp_path):
+  def of(folder):
+    moved = ConfigFile(file.path, "", {"data.data_dir": folder})
+    return _sweep(moved, tmp_path / "s", "lr")
+
+  of("/here").claim()
+  of("/there").claim()
+  assert {i.config().data.data_dir for i in of("").items} == {"/there"}
+
+
 def test_a_config_file_that_was_edited_is_refused(file, tmp_path, monkeypatch):
   """Within a second, and to the same size, as a script may do."""
   monkeypatch.setattr(sys, "dont_write_bytecode", False)

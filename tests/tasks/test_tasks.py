@@ -152,6 +152,12 @@ def test_a_regression_by_hand(huber):
   )
 
 
+@pytest.mark.parametrize("huber", [0.0, -1.0])
+def test_a_bound_of_huber_is_positive(huber):
+  with pytest.raises(ValueError, match="`task.huber` must be None or a pos"):
+    make_task("regression", huber=huber)
+
+
 def test_an_intersection_over_union_by_hand():
   a = jnp.array([0.0, 0.0, 2.0, 2.0])
   others = jnp.array(

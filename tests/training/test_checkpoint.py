@@ -146,6 +146,10 @@ def test_an_unreadable_checkpoint_is_reported_and_the_one_before_taken(
     store.save(_state(3), 0.1)  # and its step is free again
     store.wait()
     assert store.steps() == [2, 3]
+  _break(tmp_path, 3)
+  with CheckpointStore(tmp_path) as store:
+    assert int(store.restore_latest(_state()).step) == 2
+    assert len([*tmp_path.glob("3.unreadable*")]) == 2
 
 
 def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path):

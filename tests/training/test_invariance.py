@@ -1,6 +1,7 @@
 """How much a network depends on the pose of its input."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,13 @@ def test_a_run_and_another_beside_it(config, tmp_path):
   for name in ("invariance.png", "poses.png"):
     assert (tmp_path / "st" / name).read_bytes().startswith(b"\x89PNG")
   assert {path.name for path in (tmp_path / "plain").iterdir()} == before
+  twin = tmp_path / "other" / "st"
+  shutil.copytree(tmp_path / "plain", twin)
+  both = report_invariance(tmp_path / "st", against=[twin], num_examples=5)
+  assert list(both) == [str(tmp_path / "st"), str(twin)]
+  report_invariance(
+    tmp_path / "st", against=[tmp_path / "plain"], num_examples=5
+  )
   page = write_run(tmp_path / "st", tmp_path).read_text()
   assert page.count("<h2>Invariance</h2>") == 1
   assert "<h2>Invariance</h2>" not in (

@@ -69,6 +69,21 @@ def test_where_a_run_continues_may_differ(config, tmp_path, field, value):
   workdir_lib.check_config(config, tmp_path)
 
 
+def test_the_file_to_start_from_may_lie_elsewhere_but_is_the_same(
+  config, tmp_path
+):
+  def starting_from(file):
+    with config.unlocked():
+      config.init_from.file = file
+    return config
+
+  workdir_lib.claim(starting_from("here/net.safetensors"), tmp_path)
+  workdir_lib.check_config(starting_from("/there/net.safetensors"), tmp_path)
+  for other in ("", "here/another.safetensors"):
+    with pytest.raises(ValueError, match="init_from.file: there 'net.safe"):
+      workdir_lib.check_config(starting_from(other), tmp_path)
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="no config.json in .*nowhere"):
     workdir_lib.load_config(tmp_path / "nowhere")

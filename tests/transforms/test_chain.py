@@ -134,9 +134,11 @@ def test_a_chain_without_an_identity_says_so_and_does_not_scale():
     chained.scaled(0.5)
 
 
-def test_bad_arguments():
+def test_bad_arguments(own_errors):
   with pytest.raises(ValueError, match="`families` must be one or more"):
     stn.chain()
+  with pytest.raises(TypeError, match="`families`.*got 'affine'"):
+    stn.chain(family("affine"), "affine")
   chained = stn.chain(family("affine"), family("affine"))
   with pytest.raises(ValueError, match=r"`theta`.*\(12,\)"):
     chained.apply(np.ones(6, np.float32), points())

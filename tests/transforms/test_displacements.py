@@ -255,6 +255,15 @@ def test_lattices_have_a_least_size(own_errors, name, option, value):
     stn.get_transform(name, **{option: value})
 
 
+@pytest.mark.parametrize("name", ["tps", "bspline", "flow"])
+def test_no_points_are_displaced_to_no_points(name):
+  """Points that are given, and points that the program computes."""
+  apply = stn.get_transform(name).apply
+  theta = stn.get_transform(name).identity
+  none = np.zeros((0, 2), np.float32)
+  assert apply(theta, none).shape == jax.jit(apply)(theta, none).shape == (0, 2)
+
+
 def test_lattice_sizes_may_be_numpys():
   for size in (np.int64(4), np.array([4, 4]), (np.int32(4), 4)):
     for name, option in (("tps", "num_control_points"), ("flow", "size")):
