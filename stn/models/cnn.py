@@ -7,7 +7,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head, max_pool_2x2, valid_conv
+from stn.models.layers import Head, check_stages, max_pool_2x2, valid_conv
 
 
 class CNN(nn.Module):
@@ -33,6 +33,7 @@ class CNN(nn.Module):
 
   def setup(self):
     """Makes the layers, which `trunk` shares."""
+    check_stages(self.features, kernel_sizes=self.kernel_sizes)
     self.convolutions = [
       valid_conv(filters, k, self.dtype)
       for filters, k in zip(self.features, self.kernel_sizes, strict=True)

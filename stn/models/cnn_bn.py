@@ -7,7 +7,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head, max_pool_2x2, same_conv
+from stn.models.layers import Head, check_stages, max_pool_2x2, same_conv
 
 
 class CNNBN(nn.Module):
@@ -39,6 +39,7 @@ class CNNBN(nn.Module):
 
   def setup(self):
     """Makes the layers, which `trunk` shares."""
+    check_stages(self.features, depths=self.depths)
     stages = list(zip(self.features, self.depths, strict=True))
     self.convolutions = [
       [

@@ -1,5 +1,6 @@
 """The last layer of a localisation network: from its features to theta."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -51,6 +52,8 @@ class CentroidHead(nn.Module):
   Attributes:
     start: theta of each transformer at the start, (K, P).
     shift: where in theta the translation is, see `stn.Transform`.
+    stride: pixels of the input per position of the map; None where the map
+      covers the input exactly.
     saliency: weight of every feature in the heat map at the start. 0 is the
       uniform map; with a positive one it is brighter where there is more to
       see: after normalisation and rectification, features are large there.
@@ -62,12 +65,21 @@ class CentroidHead(nn.Module):
   start: Any
   shift: tuple[int, ...]
   saliency: float = 0.0
+  stride: int | None = None
 
   @nn.compact
   def __call__(
-    self, x: Float[jax.Array, "n *spatial f"]
+    self, x: Float[jax.Array, "n *spatial f"], size: Sequence[int] = ()
   ) -> Float[jax.Array, "n k p"]:
-    """(N, *spatial, F) -> (N, K, P), float32."""
+    """From a map to theta, float32.
+
+    Args:
+      x: the map, (N, *spatial, F).
+      size: spatial size of the input, which `stride` needs.
+
+    Returns:
+      (N, K, P).
+    """
     d = x.ndim - 2
     if len(self.shift) != d or not d:
       raise ValueError(
@@ -77,6 +89,10 @@ class CentroidHead(nn.Module):
       )
     start = np.asarray(self.start)
     points = regular_grid(x.shape[1:-1]).reshape(-1, d)
+    if self.stride is not None:
+      covered = self.stride * np.array(x.shape[1:-1]) / np.array(size)
+      # No farther than the edges of the input: (x, y), the last axis first.
+      points = jnp.clip(points * covered[::-1].astype(np.float32), -1, 1)
     x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
     heat = nn.Dense(
       len(start),

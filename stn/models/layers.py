@@ -120,6 +120,30 @@ def _conv_backward(saved, cotangent):
 conv_valid.defvjp(_conv_forward, _conv_backward)
 
 
+def _check_size(x: jax.Array, size: int, what: str) -> None:
+  if min(x.shape[1:-1]) < size:
+    raise ValueError(
+      f"{what} of {size} pixels per axis needs maps of {size} or more; got "
+      f"{'x'.join(map(str, x.shape[1:-1]))}: the images, or `output_size` of a "
+      "spatial transformer, are too small for this network."
+    )
+
+
+def check_stages(features: Sequence[int], **others: Sequence[Any]) -> None:
+  """Raises ValueError unless there is a width for each stage.
+
+  Args:
+    features: widths.
+    **others: what else each stage has, by the name of the argument.
+  """
+  for name, values in others.items():
+    if len(features) != len(values):
+      raise ValueError(
+        f"`features` must be {len(values)} widths, as there are {len(values)} "
+        f"`{name}`; got {tuple(features)}."
+      )
+
+
 def valid_conv(
   filters: int, kernel_size: int, dtype: DTypeLike | None = None
 ) -> nn.Conv:
@@ -131,18 +155,24 @@ def valid_conv(
     dtype: of the computation; None is that of the input.
 
   Returns:
-    The module, with parameters as any `flax.linen.Conv`.
+    The module, with parameters as any `flax.linen.Conv`. It raises ValueError
+    on maps that are smaller than its kernel.
 
   Example:
     >>> valid_conv(8, 5).kernel_size
     (5, 5)
   """
+
+  def convolve(x, kernel, *_, **__):
+    _check_size(x, kernel_size, "A convolution")
+    return conv_valid(x, kernel)
+
   return nn.Conv(
     filters,
     (kernel_size, kernel_size),
     padding="VALID",
     dtype=dtype,
-    conv_general_dilated=lambda x, kernel, *_, **__: conv_valid(x, kernel),
+    conv_general_dilated=convolve,
   )
 
 
@@ -220,6 +250,7 @@ def _pool(
   combine: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, size: int
 ) -> jax.Array:
   """Combines blocks of `size` pixels per axis: strided slices, axis by axis."""
+  _check_size(x, size, "Pooling")
   for axis in range(1, x.ndim - 1):
     stop = x.shape[axis] // size * size
     x = functools.reduce(
@@ -274,6 +305,7 @@ def max_pool(
 
 def _corners(x: jax.Array) -> list[jax.Array]:
   """The four pixels of every 2x2 block; odd last rows and columns are cut."""
+  _check_size(x, 2, "Pooling")
   height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
   return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
@@ -123,7 +124,9 @@ class MapLocalisation(nn.Module):
   """Convolutions to a map of features, for a heat map: `centroid`.
 
   The input is downsampled by 2, then convolved, with zeros at the borders, with
-  a maximum over 2x2 pixels between convolutions.
+  a maximum over 2x2 pixels between convolutions. Zeros are added around an
+  input whose size is no multiple of `map_stride`, so that the map covers all of
+  it, with its middle at that of the input (within half a pixel).
 
   Attributes:
     features: filters of each convolution.
@@ -140,21 +143,24 @@ class MapLocalisation(nn.Module):
   norm: bool = True
   dtype: DTypeLike | None = None
 
+  @property
+  def map_stride(self) -> int:
+    """Pixels of the input per position of the map, along each axis."""
+    return 2 ** (len(self.features) - 1 + self.downsample)
+
   @nn.compact
   def __call__(
     self, x: Float[jax.Array, "n h w c"]
   ) -> Float[jax.Array, "n h2 w2 f"]:
-    """(N, H, W, C) -> (N, H', W', features[-1])."""
+    """(N, H, W, C) -> (N, ceil(H / map_stride), ..., features[-1])."""
+    missing = [-size % self.map_stride for size in x.shape[1:3]]
+    around = [(n // 2, n - n // 2) for n in missing]
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
     if self.downsample:
       x = average_pool_2x2(x)
     for i, filters in enumerate(self.features):
       if i:
         x = max_pool_2x2(x)
-      if not min(x.shape[1:3]):
-        raise ValueError(
-          f"`MapLocalisation` with features={tuple(self.features)} needs "
-          "larger maps: nothing is left after so many poolings."
-        )
       convolve = same_conv(filters, self.kernel_size, self.dtype, use_bias=True)
       x = _activate(convolve(x), self.norm, self.dtype)
     return x

@@ -67,7 +67,9 @@ class SpatialTransformer(nn.Module):
       the identity; the first look is at the input itself.
     centroid: the translation is the centroid of a heat map, see
       `stn.models.heads`. The localisation network then returns a map
-      (N, *spatial, F), as `stn.models.MapLocalisation` does.
+      (N, *spatial, F), as `stn.models.MapLocalisation` does. Where that does
+      not cover the input exactly, the network has an attribute `map_stride`,
+      pixels per position.
     saliency: of the heat map at the start, see `stn.models.heads.CentroidHead`:
       0 keeps the centroid in the middle.
     limit: theta is kept within so much of its start, one number or (P,), by
@@ -295,7 +297,13 @@ class SpatialTransformer(nn.Module):
       networks[i] = self._adopt(networks[i], suffix)
       name = "localisation_head" + suffix
       heads.append(
-        CentroidHead(its_start, family.shift, self.saliency, name=name)
+        CentroidHead(
+          its_start,
+          family.shift,
+          self.saliency,
+          getattr(networks[i], "map_stride", None),
+          name=name,
+        )
         if self.centroid
         else DenseHead(its_start, name=name)
       )
@@ -303,7 +311,12 @@ class SpatialTransformer(nn.Module):
     def predict(x):
       seen = x if features is None else features(x)
       pairs = zip(networks, heads, strict=True)
-      thetas = [head(network(seen)) for network, head in pairs]
+      thetas = [
+        head(network(seen), seen.shape[1:-1])
+        if self.centroid
+        else head(network(seen))
+        for network, head in pairs
+      ]
       theta = jnp.concatenate(thetas, axis=1)
       return theta if self.limit is None else bounded(theta, start, self.limit)
 

@@ -9,7 +9,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head, max_pool_2x2, same_conv
+from stn.models.layers import Head, check_stages, max_pool_2x2, same_conv
 from stn.models.localisation import (
   ConvLocalisation,
   FCLocalisation,
@@ -64,6 +64,9 @@ class StagedCNN(nn.Module):
         )
       return nn.relu(x)
 
+    check_stages(
+      self.features, kernel_sizes=self.kernel_sizes, pools=self.pools
+    )
     stages = zip(self.features, self.kernel_sizes, self.pools, strict=True)
     for i, (filters, size, pool) in enumerate(stages):
       if i < len(self.transformers):

@@ -142,9 +142,27 @@ def test_the_head_and_the_network_go_together(localisation, centroid, match):
     jax.eval_shape(module.init, KEY, jnp.zeros((1, 8, 8, 1)))
 
 
-def test_too_small_a_map_is_named():
-  with pytest.raises(ValueError, match="needs larger maps"):
-    jax.eval_shape(MapLocalisation().init, KEY, jnp.zeros((1, 4, 4, 1)))
+@pytest.mark.parametrize("size", [(28, 28), (32, 40), (42, 60), (5, 9)])
+def test_the_translation_is_where_a_spot_is_whatever_the_size(size):
+  """Sums over cells of 8x8 pixels, in the middle of which the spot is."""
+  network = MapLocalisation((1, 1, 1), kernel_size=1, norm=False)
+  assert network.map_stride == 8
+  module = SpatialTransformer(network, transform="translation", centroid=True)
+  cells = [-(-n // 8) for n in size]
+  variables = jax.tree.map(jnp.ones_like, module.init(KEY, images(1, *size, 1)))
+  heat = variables["params"]["localisation_head"]["heat"]
+  heat["kernel"] = 1e4 * heat["kernel"]
+  for row, column in np.ndindex(*cells):
+    centre = [
+      8 * cell + 3.5 - (8 * n - pixels) // 2
+      for cell, n, pixels in zip((row, column), cells, size, strict=True)
+    ]
+    centre = np.clip(centre, 0, np.array(size) - 1)
+    low = np.floor(centre).astype(int)
+    x = jnp.zeros((1, *size, 1)).at[0, low[0], low[1]].set(1.0)
+    theta = theta_of(module, variables, x)[0, 0]
+    seen = (theta[::-1] + 1) * np.array(size) / 2 - 0.5
+    np.testing.assert_allclose(seen, centre, atol=0.51)
 
 
 def test_a_config_asks_for_it_by_name():

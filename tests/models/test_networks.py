@@ -21,6 +21,7 @@ from stn.models import (
   create_model,
   to_network,
 )
+from stn.models.layers import max_pool_2x2
 from stn.training import optim
 
 KEY = jax.random.key(0)
@@ -406,6 +407,26 @@ def test_a_network_without_the_flag_is_refused():
 def test_errors_list_the_names(name, options, match):
   with pytest.raises(ValueError, match=match):
     create_model(name, (10,), **options)
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "match"),
+  [
+    ("st_cnn", {"output_size": (14, 14)}, "A convolution of 7 .*; got 3x3: .*"),
+    ("cnn_bn", {"features": (8, 8)}, "`features` must be 3 .*`depths`; got"),
+    ("cnn", {"features": (8,)}, "`features` must be 2 .*`kernel_sizes`"),
+    ("staged", {"features": (8, 8)}, "`features` must be 3 widths"),
+  ],
+)
+def test_what_does_not_fit_is_named(name, options, match):
+  network = to_network(create_model(name, (10,), **options))
+  with pytest.raises(ValueError, match=match):
+    jax.eval_shape(network.init, KEY, jnp.zeros((1, 28, 28, 1)))
+
+
+def test_pooling_needs_a_block():
+  with pytest.raises(ValueError, match="Pooling of 2 pixels .*; got 1x4"):
+    max_pool_2x2(jnp.zeros((1, 1, 4, 1)))
 
 
 def test_a_shared_localisation_needs_a_trunk():
