@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT: a run saves a checkpoint and stops."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,8 +28,9 @@ class Interrupted(Exception):
 def caught_signals() -> Iterator[list[int]]:
   """SIGTERM and SIGINT add themselves to the list instead of killing.
 
-  A second one acts as it always did. In a run of many processes nothing is
-  caught here: all must stop after the same step, and jax sees to that.
+  A second one acts as it always did. Nothing is caught in a run of many
+  processes, which must all stop after the same step, as jax sees to, nor in
+  another thread than the main one, which alone gets signals.
   """
   caught: list[int] = []
   before = {}
@@ -38,7 +40,8 @@ def caught_signals() -> Iterator[list[int]]:
     caught.append(signum)
     signal.signal(signum, before[signum])
 
-  if not jax.distributed.is_initialized():
+  main = threading.current_thread() is threading.main_thread()
+  if main and not jax.distributed.is_initialized():
     for signum in (signal.SIGTERM, signal.SIGINT):
       before[signum] = signal.signal(signum, catch)
   try:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from stn.training import (
   train_and_evaluate,
 )
 from stn.training.progress import Progress
+from stn.training.signals import caught_signals
 
 
 def _lines(workdir):
@@ -298,3 +300,15 @@ def test_pictures_are_drawn_at_every_evaluation_and_animated(config, tmp_path):
   assert (tmp_path / "run" / "pictures.gif").stat().st_size < 200_000
   evaluate_run(tmp_path / "run", pictures=tmp_path / "examples.png")
   assert (tmp_path / "examples.png").stat().st_size < 60_000
+
+
+def test_another_thread_than_the_main_one_catches_no_signals():
+  def enter():
+    with caught_signals() as caught:
+      return caught, signal.getsignal(signal.SIGTERM)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with ThreadPoolExecutor() as pool:
+    assert pool.submit(enter).result() == ([], before)
+  assert enter()[1] != before
+  assert signal.getsignal(signal.SIGTERM) == before
