@@ -489,7 +489,7 @@ def test_the_readme_shows_rows_of_the_docs():
 
 
 def test_there_is_a_command_for_each_row_of_the_readme():
-  assert len(COMMANDS) == 12
+  assert len(COMMANDS) == 13
 
 
 @pytest.mark.parametrize(("value", "command"), COMMANDS)
