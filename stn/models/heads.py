@@ -52,11 +52,11 @@ class CentroidHead(nn.Module):
   Attributes:
     start: theta of each transformer at the start, (K, P).
     shift: where in theta the translation is, see `stn.Transform`.
-    stride: pixels of the input per position of the map; None where the map
-      covers the input exactly.
     saliency: weight of every feature in the heat map at the start. 0 is the
       uniform map; with a positive one it is brighter where there is more to
       see: after normalisation and rectification, features are large there.
+    stride: pixels of the input per position of the map; None where the map
+      covers the input exactly.
 
   References:
     [Polar Transformer Networks](https://arxiv.org/abs/1709.01889)

@@ -301,7 +301,7 @@ class SpatialTransformer(nn.Module):
           its_start,
           family.shift,
           self.saliency,
-          getattr(networks[i], "map_stride", None),
+          stride=getattr(networks[i], "map_stride", None),
           name=name,
         )
         if self.centroid

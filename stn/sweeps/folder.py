@@ -95,8 +95,9 @@ class Item:
     """
     if not self.has("item.json"):
       return
-    here = json.loads(workdir_lib.config_to_json(config))
-    lines = workdir_lib.config_differences(self.read()["config"], here)
+    lines = workdir_lib.config_differences(
+      self.read()["config"], workdir_lib.config_as_read(config)
+    )
     if lines:
       raise ValueError(
         f"The item {self.path} was made for another config:\n"
@@ -107,7 +108,7 @@ class Item:
   def write(self, config: Any, /, **about: Any) -> None:
     """Makes the folder, with item.json: setting, config and what is given."""
     self.path.mkdir(parents=True, exist_ok=True)
-    whole = json.loads(workdir_lib.config_to_json(config))
+    whole = workdir_lib.config_as_read(config)
     text = {**about, "overrides": self.setting, "config": whole}
     write_atomically(self.path / "item.json", json.dumps(text, indent=2))
 
@@ -233,9 +234,7 @@ class Sweep:
       write_atomically(file, text)
       for item, config in zip(self.items, configs, strict=True):
         about = item.read() if item.has("item.json") else {}
-        if about.get("config") != json.loads(
-          workdir_lib.config_to_json(config)
-        ):
+        if about.get("config") != workdir_lib.config_as_read(config):
           item.write(config, **about)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
       raise PermissionError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 
@@ -39,19 +40,10 @@ _CPU_BYTES = 210_000_000
 _NO_STEP = np.uint32(2**32 - 1)
 
 
-def _programs(value: Any) -> Iterator[Any]:
-  """The programs among the parameters of an equation."""
-  if hasattr(value, "eqns"):
-    yield value
-  elif isinstance(value, (tuple, list)):
-    for item in value:
-      yield from _programs(item)
-
-
 def _on_cpu(program: Any) -> Iterator[Any]:
   """The equations that a CPU runs, those of inner programs in their place."""
   for equation in program.eqns:
-    inner = list(_programs(list(equation.params.values())))
+    inner = list(jaxprs_in_params(equation.params))
     platforms = equation.params.get("branches_platforms")
     if platforms:  # `lax.platform_dependent`: the first that fits, None does
       inner = [

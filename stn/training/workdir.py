@@ -93,6 +93,16 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
   return config
 
 
+def config_as_read(config: Any) -> dict[str, Any]:
+  """A config as its file gives it back: tuples are lists.
+
+  Example:
+    >>> config_as_read(ConfigDict({"b": (1, 2), "a": "x"}))
+    {'a': 'x', 'b': [1, 2]}
+  """
+  return json.loads(config_to_json(config))
+
+
 def config_differences(
   there: dict[str, Any], here: dict[str, Any]
 ) -> list[str]:
@@ -146,7 +156,7 @@ def check_config(config: Any, workdir: str | pathlib.Path) -> None:
     return
   there = read_json(path)
   check_version(there, str(path))
-  lines = config_differences(there, json.loads(config_to_json(config)))
+  lines = config_differences(there, config_as_read(config))
   if lines:
     raise ValueError(
       f"`workdir` {workdir!s} holds a run with another config:\n"
