@@ -149,7 +149,7 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
 )
 def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
   program = jax.make_jaxpr(jnp.sin)(
-    jax.ShapeDtypeStruct((batch_size, 10**6), float)
+    jax.ShapeDtypeStruct((batch_size, 10**6), jnp.float32)
   )
   assert step_lib.num_parts(program, batch_size) == parts
 
@@ -157,7 +157,9 @@ def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_parts_do_not_depend_on_the_number_of_devices(devices):
   """Dropout is drawn for each part: its masks must not change either."""
-  program = jax.make_jaxpr(jnp.sin)(jax.ShapeDtypeStruct((256, 10**6), float))
+  program = jax.make_jaxpr(jnp.sin)(
+    jax.ShapeDtypeStruct((256, 10**6), jnp.float32)
+  )
   assert step_lib.num_parts(program, 256, devices) == 4
 
 
