@@ -46,6 +46,7 @@ KEYS = [
   "seconds",
   "device",
   "commit",
+  "setting",
 ]
 
 
@@ -206,6 +207,41 @@ def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(name, value):
   rows = summarise([run_of(), run_of(seed=1, **{name: value})])
   assert len(rows) == 2
   assert {row[name] for row in rows} == {run_of()[name], value}
+
+
+def rates_of(*rates, **fields):
+  """Runs with these learning rates."""
+  return [
+    run_of(
+      seed=seed,
+      value=rate,
+      config={"seed": seed, "optim": {"lr": rate}, "num_devices": seed},
+      **fields,
+    )
+    for seed, rate in enumerate(rates)
+  ]
+
+
+def test_runs_with_other_settings_are_kept_apart_and_told_apart():
+  runs = [*rates_of(0.1, 0.1, 0.3), *rates_of(0.1, recipe="long")]
+  rows = summarise(runs)
+  assert rows == summarise(runs[::-1])
+  assert [(r["setting"], r["seeds"], r["value"]) for r in rows] == [
+    ({"optim.lr": 0.1}, 2, 0.1),
+    ({"optim.lr": 0.3}, 1, 0.3),
+    ({}, 1, 0.1),
+  ]
+  models = [cells(line)[3] for line in to_markdown(rows).splitlines()[2:]]
+  assert models == [
+    "st_cnn affine, lr=0.1",
+    "st_cnn affine, lr=0.3",
+    "st_cnn affine",
+  ]
+
+
+def test_a_field_that_older_runs_lack_does_not_keep_them_apart():
+  [row] = summarise([run_of(), *rates_of(0.8)])
+  assert (row["seeds"], row["setting"]) == (2, {})
 
 
 def test_commits_are_all_named_once():
@@ -405,6 +441,15 @@ def test_add_refuses_a_duplicate_and_adds_nothing(tmp_path):
     with pytest.raises(ValueError, match="already holds a run of st_cnn on r"):
       add(paths, folder)
     assert (folder / "mnist.jsonl").read_bytes() == before
+
+
+def test_add_keeps_a_run_with_another_setting(tmp_path):
+  folder = tmp_path / "results"
+  for name, rate in (("a", 0.1), ("b", 0.3)):
+    add([workdir_of(tmp_path / name, **rates_of(rate)[0])], folder)
+  with pytest.raises(ValueError, match="the same config"):
+    add([workdir_of(tmp_path / "c", **rates_of(0.3)[0])], folder)
+  assert len(read([folder])) == 2
 
 
 def test_add_keeps_a_run_on_another_device(tmp_path):

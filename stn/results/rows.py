@@ -3,15 +3,18 @@
 import json
 import pathlib
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stn.fields import flatten
 from stn.files import read_json_lines, write_atomically
 from stn.results.run_files import read_result
 
 RESULTS = pathlib.Path("results")
 
-# Runs that agree in these differ in their seed only.
+# What a row of a table is about. Runs that agree in these differ in their seed
+# only, or in further fields of their configs: see `settings`.
 GROUP = (
   "experiment",
   "task",
@@ -28,6 +31,10 @@ GROUP = (
   "unit",
   "device",
 )
+
+# Runs that differ in these fields alone are averaged: co-localisation's runs
+# are of one class each.
+_AVERAGED = ("seed", "data.classes", "data.data_dir", "num_devices")
 
 # What the tables need of a row, in the file or in its config.
 _NEEDED = (
@@ -171,6 +178,34 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
   return runs
 
 
+def settings(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """In what the configs of runs that agree in `GROUP` differ.
+
+  Args:
+    runs: from `read`. A field that the config of one of them lacks, because it
+      is older than the field, is not compared.
+
+  Returns:
+    For each run the fields, by their dotted names, that are not the same in
+    all; without seeds.
+
+  Example:
+    >>> settings([{"config": {"seed": 0}}, {"config": {"seed": 1}}])
+    [{}, {}]
+    >>> settings([{"config": {"dropout": 0.1}}, {"config": {"dropout": 0.2}}])
+    [{'dropout': 0.1}, {'dropout': 0.2}]
+  """
+  configs = [flatten(run.get("config", {})) for run in runs]
+  names = [
+    name
+    for name in configs[0]
+    if name not in _AVERAGED
+    and all(name in config for config in configs)
+    and any(config[name] != configs[0][name] for config in configs)
+  ]
+  return [{name: config[name] for name in names} for config in configs]
+
+
 def add(
   workdirs: Sequence[pathlib.Path], folder: pathlib.Path = RESULTS
 ) -> list[pathlib.Path]:
@@ -194,21 +229,20 @@ def add(
   """
   folder.mkdir(parents=True, exist_ok=True)
   identity = (*GROUP, "seed")
-  there = {
-    tuple(run[name] for name in identity)
-    for file in folder.glob("*.jsonl")
-    for run in read([file])
-  }
+  there = defaultdict(list)
+  for file in folder.glob("*.jsonl"):
+    for run in read([file]):
+      there[tuple(run[name] for name in identity)].append(run)
   runs = read(workdirs)
   for run in runs:
-    key = tuple(run[name] for name in identity)
-    if key in there:
+    alike = there[tuple(run[name] for name in identity)]
+    if not all(settings([other, run])[0] for other in alike):
       raise ValueError(
         f"{folder} already holds a run of {run['model']} on "
         f"{run['distortion']} with recipe {run['recipe']}, seed {run['seed']} "
-        "and as many examples. Remove its line to replace it."
+        "and the same config. Remove its line to replace it."
       )
-    there.add(key)
+    alike.append(run)
   files = []
   for run in runs:
     file = folder / f"{run['experiment']}.jsonl"

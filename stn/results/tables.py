@@ -1,12 +1,14 @@
 """Tables of finished runs: means and intervals over seeds."""
 
+import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stn.fields import short_names
 from stn.results.published import KEY, PUBLISHED
-from stn.results.rows import GROUP
+from stn.results.rows import GROUP, settings
 
 # Student's t, two-sided 95 %, for 2, 3, ... seeds.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -51,6 +53,16 @@ def interval(
   return [round(low, 4), round(high, 4)]
 
 
+def _by_setting(
+  runs: Sequence[dict[str, Any]],
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+  """Runs that agree in `GROUP`, in groups of the same setting."""
+  found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+  for run, setting in zip(runs, settings(runs), strict=True):
+    found.setdefault(json.dumps(setting), (setting, []))[1].append(run)
+  return list(found.values())
+
+
 def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   """Averages runs that differ in their seed only.
 
@@ -63,7 +75,8 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     of the test metric, and "interval", 95 %, over seeds, or for a single seed
     over test examples; "error" and "ci95", the same for error rates;
     "samples" in the test set; "train_samples" per run, repetitions included;
-    "seconds" per run; "device" and "commit" of the runs.
+    "seconds" per run; "device" and "commit" of the runs; "setting", the fields
+    of the config that tell the row from others that are otherwise alike.
 
   Example:
     >>> run = dict.fromkeys(
@@ -80,8 +93,13 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   groups: dict[tuple, list[dict[str, Any]]] = {}
   for run in runs:
     groups.setdefault(tuple(run[name] for name in GROUP), []).append(run)
+  parts = [
+    (key, setting, part)
+    for key, group in groups.items()
+    for setting, part in _by_setting(group)
+  ]
   rows = []
-  for key, group in groups.items():
+  for key, setting, group in parts:
     values = [run["value"] for run in group]
     value = round(statistics.fmean(values), 4)
     bounds = interval(
@@ -100,12 +118,15 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         "seconds": round(statistics.fmean(r["seconds"] for r in group), 1),
         "device": group[0]["device"],
         "commit": ", ".join(sorted({str(run["commit"]) for run in group})),
+        "setting": setting,
       }
     )
   order = ("experiment", "dataset", "distortion", "recipe", "model")
   return sorted(
     rows,
-    key=lambda row: [str(row[n]) for n in (*order, "transform", "device")],
+    key=lambda row: [
+      str(row[n]) for n in (*order, "transform", "device", "setting")
+    ],
   )
 
 
@@ -118,7 +139,8 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
   Returns:
     A Markdown table; "examples" are those seen in training, repetitions
     included. A model with "2 x" has so many transformers in parallel; one with
-    "2 warps" composes so many. `PUBLISHED` has the figures of others.
+    "2 warps" composes so many. Where rows are otherwise alike, the fields in
+    which their configs differ follow. `PUBLISHED` has the figures of others.
 
   Example:
     >>> to_markdown([]).splitlines()[0][:21]
@@ -137,6 +159,8 @@ def to_markdown(rows: Iterable[dict[str, Any]]) -> str:
       model += f" {several}{row['transform']}"
       if row["iterations"] > 1:
         model += f", {row['iterations']} warps"
+    for field, name in short_names(list(row["setting"])).items():
+      model += f", {name}={row['setting'][field]}"
     low, high = row["interval"]
     unit = f" {row['unit']}" if row["unit"] else ""
     lines.append(
