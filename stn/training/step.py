@@ -1,6 +1,6 @@
 """The train step: pure, jitted once, with its state donated."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.extend.core import jaxprs_in_params
 from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 
 from stn import metrics
 from stn.data import prepare_once
 from stn.tasks import Task
+from stn.training.parts import sum_of_parts
 from stn.training.penalty import Penalty
 from stn.training.sharding import (
   batch_sharding,
@@ -31,81 +31,8 @@ Apply = Callable[..., tuple[Any, Mapping[str, Any], Any]]
 # (state, batch, key) -> state, measured
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict]]
 
-# What a CPU computes of a batch at a time writes about so many bytes: that is
-# kept in its caches, and is too little for glibc to ask the kernel for fresh
-# pages at every step. Measured: the ST-CNN's 64 images of 28x28.
-_CPU_BYTES = 210_000_000
-
 # Folded into the key of what is drawn once, whatever the step.
 _NO_STEP = np.uint32(2**32 - 1)
-
-
-def _on_cpu(program: Any) -> Iterator[Any]:
-  """The equations that a CPU runs, those of inner programs in their place."""
-  for equation in program.eqns:
-    inner = list(jaxprs_in_params(equation.params))
-    platforms = equation.params.get("branches_platforms")
-    if platforms:  # `lax.platform_dependent`: the first that fits, None does
-      inner = [
-        branch
-        for branch, names in zip(inner, platforms, strict=True)
-        if names is None or "cpu" in names
-      ][:1]
-    if not inner:
-      yield equation
-    for body in inner:
-      yield from _on_cpu(body)
-
-
-def num_parts(program: Any, size: int, num_devices: int = 1) -> int:
-  """In how many parts CPUs best differentiate a batch.
-
-  Args:
-    program: what is computed of the batch, as a jaxpr.
-    size: examples of the batch, N.
-    num_devices: that share it.
-
-  Returns:
-    A divisor of N of which every part is divided by the devices. It grows with
-    what the program writes, whatever the number of devices; 1 if it has XLA's
-    convolutions, which are 5 times slower in a loop.
-
-  Example:
-    >>> program = jax.make_jaxpr(lambda x: 2 * x)(jnp.zeros((64, 10**6)))
-    >>> num_parts(program, 64)
-    1
-    >>> program = jax.make_jaxpr(lambda x: 2 * x)(jnp.zeros((256, 10**6)))
-    >>> num_parts(program, 256)
-    4
-  """
-  written = 0
-  for equation in _on_cpu(program):
-    if equation.primitive is lax.conv_general_dilated_p:
-      return 1
-    for result in equation.outvars:
-      written += result.aval.size * result.aval.dtype.itemsize
-  most = max(written // _CPU_BYTES, 1)
-  share = size // num_devices
-  return max(n for n in range(1, min(most, share) + 1) if share % n == 0)
-
-
-def _sum_of_parts(f: Callable, batch: Any, num_devices: int) -> Any:
-  """`f(part, index)` of parts of the batch, one after the other, summed."""
-  program, shapes = jax.make_jaxpr(f, return_shape=True)(batch, 0)
-  size = len(jax.tree.leaves(batch)[0])
-  parts = num_parts(program, size, num_devices)
-  if parts == 1:
-    return f(batch, 0)
-  # Every so many-th example: thus a device has its share of each part.
-  batch = jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
-  )
-  total, _ = lax.scan(
-    lambda total, part: (jax.tree.map(jnp.add, total, f(*part)), None),
-    jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
-    (batch, jnp.arange(parts)),
-  )
-  return total
 
 
 def _draws(f: Callable[[jax.Array], Any], key: jax.Array) -> bool:
@@ -129,9 +56,10 @@ def make_train_step(
 
   Where the loss is a sum over examples (not for a network with a state, or a
   task that is not separable), CPUs differentiate a batch in parts, see
-  `num_parts`. Where the network draws no random numbers either, devices that
-  share a batch run on their own until they add up their gradients; elsewhere
-  the compiler splits the step, so that a draw depends on the batch alone.
+  `stn.training.parts`. Where the network draws no random numbers either,
+  devices that share a batch run on their own until they add up their gradients;
+  elsewhere the compiler splits the step, so that a draw depends on the batch
+  alone.
 
   Args:
     task: what is learned.
@@ -212,7 +140,7 @@ def make_train_step(
     def differentiate_all(batch, num_devices=1):
       if not on_cpu:
         return differentiate(batch, 0)
-      return _sum_of_parts(differentiate, batch, num_devices)
+      return sum_of_parts(differentiate, batch, num_devices)
 
     if state.model_state or not task.separable:
       result = differentiate(batch, 0)

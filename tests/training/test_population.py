@@ -14,11 +14,11 @@ from stn.training import (
   Experiment,
   Interrupted,
   NonFiniteError,
+  parts,
   population_run,
   train_and_evaluate,
   train_population,
 )
-from stn.training import step as step_lib
 from stn.training.population import Population
 from stn.training.population_record import PopulationRecord
 from stn.training.population_run import plan_starts
@@ -212,7 +212,7 @@ def test_several_steps_in_a_call_are_those_of_each_run(config):
 
 
 def test_dropout_is_drawn_for_the_parts_of_a_run_alone(config, monkeypatch):
-  monkeypatch.setattr(step_lib, "num_parts", lambda *_: 2)
+  monkeypatch.setattr(parts, "num_parts", lambda *_: 2)
   config = _vary(config, **{"model.name": "fcn", "model.dropout": 0.5})
   _check_steps([_vary(config, seed=seed) for seed in range(2)], [(0, 1)])
 

@@ -1,14 +1,10 @@
 """The train step: devices, several steps a call, what it measures."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import mnist
-from stn.models import create_model, to_network
-from stn.training import Experiment
-from stn.training import step as step_lib
+from stn.training import Experiment, parts
 from stn.training.sharding import make_mesh, process_rows
 
 
@@ -28,14 +24,14 @@ def _run(config, calls):
 
 def _record_parts(monkeypatch, num_bytes):
   """Sets what a part writes at least, and returns what is then decided."""
-  decided, num_parts = set(), step_lib.num_parts
+  decided, num_parts = set(), parts.num_parts
 
   def recorded(*args):
     decided.add(num_parts(*args))
     return num_parts(*args)
 
-  monkeypatch.setattr(step_lib, "_CPU_BYTES", num_bytes)
-  monkeypatch.setattr(step_lib, "num_parts", recorded)
+  monkeypatch.setattr(parts, "_CPU_BYTES", num_bytes)
+  monkeypatch.setattr(parts, "num_parts", recorded)
   return decided
 
 
@@ -142,50 +138,6 @@ def test_a_batch_in_parts_is_the_same_step(config, monkeypatch):
     parts_state.params,
     state.params,
   )
-
-
-@pytest.mark.parametrize(
-  ("batch_size", "parts"), [(64, 1), (71, 1), (150, 2), (256, 4)]
-)
-def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
-  program = jax.make_jaxpr(jnp.sin)(
-    jax.ShapeDtypeStruct((batch_size, 10**6), jnp.float32)
-  )
-  assert step_lib.num_parts(program, batch_size) == parts
-
-
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_parts_do_not_depend_on_the_number_of_devices(devices):
-  """Dropout is drawn for each part: its masks must not change either."""
-  program = jax.make_jaxpr(jnp.sin)(
-    jax.ShapeDtypeStruct((256, 10**6), jnp.float32)
-  )
-  assert step_lib.num_parts(program, 256, devices) == 4
-
-
-@pytest.mark.parametrize(
-  ("name", "transform", "parts"),
-  [
-    ("st_cnn", "affine", 4),
-    ("cnn", "affine", 4),
-    ("st_fcn", "tps", 2),
-    ("st_fcn", "affine", 1),  # writes little
-    ("cnn_bn", "affine", 1),  # has XLA's convolutions
-  ],
-)
-def test_what_writes_much_is_differentiated_in_parts(name, transform, parts):
-  """256 images of 28x28, with networks as they are."""
-  config = mnist.get_config(f"model={name},transform={transform}")
-  options = config.model.to_dict()
-  network = to_network(create_model(options.pop("name"), (10,), **options))
-  x = jax.ShapeDtypeStruct((256, 28, 28, 1), jnp.float32)
-  params, state = jax.eval_shape(network.init, jax.random.key(0), x)
-
-  def loss(params, state, x):
-    return network.apply(params, state, x, jax.random.key(0), True)[0].sum()
-
-  program = jax.make_jaxpr(jax.grad(loss))(params, state, x)
-  assert step_lib.num_parts(program, 256) == parts
 
 
 def test_training_moves_the_localisation_net_and_lowers_the_loss(config):
