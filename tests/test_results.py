@@ -3,6 +3,7 @@ import json
 import pathlib
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
@@ -240,8 +241,47 @@ def test_runs_with_other_settings_are_kept_apart_and_told_apart():
 
 
 def test_a_field_that_older_runs_lack_does_not_keep_them_apart():
-  [row] = summarise([run_of(), *rates_of(0.8)])
+  [row] = summarise([run_of(seed=9), *rates_of(0.8)])
   assert (row["seeds"], row["setting"]) == (2, {})
+  rows = summarise([run_of(seed=9), *rates_of(0.1, 0.3)])
+  assert [row["setting"] for row in rows] == [
+    {"optim.lr": 0.1},
+    {"optim.lr": 0.3},
+    {},
+  ]
+
+
+def test_an_option_that_is_left_out_differs_from_one_that_is_set():
+  configs = [
+    {"task": {"name": "classification"}},
+    {"task": {"name": "classification", "label_smoothing": 0.1}},
+    {"task": {"name": "classification", "label_smoothing": 0.0}},
+  ]
+  runs = [run_of(seed=i, config=config) for i, config in enumerate(configs)]
+  rows = summarise(runs)
+  assert [(row["setting"], row["seeds"]) for row in rows] == [
+    ({"task.label_smoothing": 0.0}, 2),
+    ({"task.label_smoothing": 0.1}, 1),
+  ]
+  options = {"model": {"transform_options": {"size": 3}}}
+  rows = summarise([run_of(), run_of(seed=1, config=options)])
+  assert [row["setting"] for row in rows] == [
+    {"model.transform_options.size": 3},
+    {},
+  ]
+
+
+def test_a_seed_counts_once():
+  """Also where a folder and a file of results hold the same run."""
+  [row] = summarise([run_of(value=1.0), run_of(value=2.0)])
+  assert (row["seeds"], row["value"]) == (1, 1.5)
+  assert row["interval"] == run_of()["interval"]
+
+
+def test_co_localisation_is_averaged_over_classes():
+  runs = [run_of(config={"data": {"classes": [digit]}}) for digit in range(3)]
+  [row] = summarise(runs)
+  assert (row["seeds"], row["setting"]) == (3, {})
 
 
 def test_commits_are_all_named_once():
@@ -452,6 +492,31 @@ def test_add_keeps_a_run_with_another_setting(tmp_path):
   assert len(read([folder])) == 2
 
 
+def test_add_keeps_a_run_of_other_classes(tmp_path):
+  folder = tmp_path / "results"
+  for digit in "12":
+    config = {"data": {"classes": [int(digit)]}}
+    add([workdir_of(tmp_path / digit, config=config)], folder)
+  assert len(read([folder])) == 2
+
+
+def test_nothing_is_lost_where_several_add(tmp_path):
+  workdirs = [workdir_of(tmp_path / str(s), seed=s) for s in range(8)]
+  with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda path: add([path], tmp_path / "results"), workdirs))
+  runs = read([tmp_path / "results"])
+  assert sorted(run["seed"] for run in runs) == list(range(8))
+
+
+def test_a_result_without_a_field_is_named(tmp_path):
+  workdir = workdir_of(tmp_path / "a")
+  run = run_of()
+  del run["transformers"]
+  (workdir / "result.json").write_text(json.dumps(run))
+  with pytest.raises(ValueError, match=r"a/result.json .*'transformers'"):
+    read([workdir])
+
+
 def test_add_keeps_a_run_on_another_device(tmp_path):
   folder = tmp_path / "results"
   add([workdir_of(tmp_path / "a")], folder)
@@ -464,7 +529,7 @@ def test_add_refuses_an_unfinished_run_and_adds_nothing(tmp_path):
   finished = workdir_of(tmp_path / "a")
   with pytest.raises(FileNotFoundError, match="must be a finished run"):
     add([finished, unfinished(tmp_path / "b")], folder)
-  assert not list(folder.iterdir())
+  assert not list(folder.glob("*.jsonl"))
 
 
 # The command line.

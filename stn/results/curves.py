@@ -100,13 +100,14 @@ def curves(sweep: SweepRuns, rows: Sequence[dict[str, Any]]) -> bytes:
   right.set(xlabel="step", ylabel=f"{sweep.split} {sweep.metric}{unit}")
   _crop(right)
   handles, labels = right.get_legend_handles_labels()
-  figure.legend(
-    handles[::-1],
-    labels[::-1],
-    loc="outside lower center",
-    ncols=max(1, min(len(labels), _LETTERS // (8 + max(map(len, labels))))),
-    frameon=False,
-  )
+  if labels:
+    figure.legend(
+      handles[::-1],
+      labels[::-1],
+      loc="outside lower center",
+      ncols=max(1, min(len(labels), _LETTERS // (8 + max(map(len, labels))))),
+      frameon=False,
+    )
   return to_png(plt, figure)
 
 

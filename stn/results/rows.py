@@ -1,13 +1,16 @@
 """The rows of results: one for each finished run."""
 
+import itertools
 import json
 import pathlib
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from stn.fields import flatten
+from stn._extras import needs
+from stn.fields import flatten, is_option
 from stn.files import read_json_lines, write_atomically
 from stn.results.run_files import read_result
 
@@ -35,6 +38,8 @@ GROUP = (
 # Runs that differ in these fields alone are averaged: co-localisation's runs
 # are of one class each.
 _AVERAGED = ("seed", "data.classes", "data.data_dir", "num_devices")
+# What an option is where a config leaves it out, and another one says it.
+_LEFT_OUT = {"task.label_smoothing": 0.0}
 
 # What the tables need of a row, in the file or in its config.
 _NEEDED = (
@@ -158,7 +163,7 @@ def read(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
   """
   runs = []
   for path in paths:
-    row = read_result(path)
+    row = read_result(path, _NEEDED)
     if row is not None:
       runs.append(row)
       continue
@@ -182,8 +187,8 @@ def settings(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """In what the configs of runs that agree in `GROUP` differ.
 
   Args:
-    runs: from `read`. A field that the config of one of them lacks, because it
-      is older than the field, is not compared.
+    runs: from `read`. A config that lacks a field is older than the field, and
+      not compared; but an option that it lacks was left out.
 
   Returns:
     For each run the fields, by their dotted names, that are not the same in
@@ -195,15 +200,37 @@ def settings(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     >>> settings([{"config": {"dropout": 0.1}}, {"config": {"dropout": 0.2}}])
     [{'dropout': 0.1}, {'dropout': 0.2}]
   """
-  configs = [flatten(run.get("config", {})) for run in runs]
-  names = [
-    name
-    for name in configs[0]
-    if name not in _AVERAGED
-    and all(name in config for config in configs)
-    and any(config[name] != configs[0][name] for config in configs)
+  configs = [{**_LEFT_OUT, **flatten(run.get("config", {}))} for run in runs]
+  different = []
+  for name in sorted({*itertools.chain(*configs)} - {*_AVERAGED}):
+    values = [config[name] for config in configs if name in config]
+    left_out = is_option(name) and len(values) < len(configs)
+    if left_out or any(value != values[0] for value in values):
+      different.append(name)
+  return [
+    {name: config[name] for name in different if name in config}
+    for config in configs
   ]
-  return [{name: config[name] for name in names} for config in configs]
+
+
+def draw(run: Mapping[str, Any]) -> tuple[int, str]:
+  """What tells runs of the same setting apart: the seed, and classes."""
+  data = run.get("config", {}).get("data", {})
+  return run["seed"], json.dumps(data.get("classes"))
+
+
+def values_by_draw(runs: Iterable[Mapping[str, Any]]) -> list[float]:
+  """The value of each seed; of runs with the same seed, their mean.
+
+  Example:
+    >>> rows = [{"seed": 0, "value": 1.0}, {"seed": 1, "value": 4.0}]
+    >>> values_by_draw([*rows, {"seed": 0, "value": 3.0}])
+    [2.0, 4.0]
+  """
+  values = defaultdict(list)
+  for run in runs:
+    values[draw(run)].append(run["value"])
+  return [statistics.fmean(alike) for alike in values.values()]
 
 
 def add(
@@ -227,16 +254,24 @@ def add(
     >>> add([pathlib.Path("runs/a")])  # doctest: +SKIP
     [PosixPath('results/mnist.jsonl')]
   """
+  with needs("train", "To add to results"):
+    import filelock
   folder.mkdir(parents=True, exist_ok=True)
-  identity = (*GROUP, "seed")
+  with filelock.FileLock(folder / ".lock"):
+    return _add(read(workdirs), folder)
+
+
+def _add(runs: list[dict[str, Any]], folder: pathlib.Path):
+  def key(run):
+    return (*(run[name] for name in GROUP), draw(run))
+
   there = defaultdict(list)
   for file in folder.glob("*.jsonl"):
     for run in read([file]):
-      there[tuple(run[name] for name in identity)].append(run)
-  runs = read(workdirs)
+      there[key(run)].append(run)
   for run in runs:
-    alike = there[tuple(run[name] for name in identity)]
-    if not all(settings([other, run])[0] for other in alike):
+    alike = there[key(run)]
+    if not all(any(settings([other, run])) for other in alike):
       raise ValueError(
         f"{folder} already holds a run of {run['model']} on "
         f"{run['distortion']} with recipe {run['recipe']}, seed {run['seed']} "

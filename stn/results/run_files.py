@@ -1,16 +1,20 @@
 """What a run leaves for its readers: metrics.jsonl and result.json."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from stn.files import read_json, read_json_lines
 
 
-def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
+def read_result(
+  workdir: pathlib.Path, fields: Sequence[str] = ("metric", "value", "unit")
+) -> dict[str, Any] | None:
   """Reads the row of a finished run; None if the run is not finished.
 
   Args:
     workdir: of the run.
+    fields: that it must have.
 
   Raises:
     DamagedFileError: if its result.json is not such a row.
@@ -21,7 +25,7 @@ def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
   path = workdir / "result.json"
   if not path.is_file():
     return None
-  return read_json(path, ("metric", "value", "unit"))
+  return read_json(path, fields)
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:

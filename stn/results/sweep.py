@@ -6,6 +6,7 @@ with item.json and a run, as train.py makes it.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class Run:
     values = [
       line[metric]
       for line in self.lines
-      if line["kind"] == kind and metric in line
+      if line["kind"] == kind and math.isfinite(line.get(metric, math.nan))
     ]
     return min(values, default=None)
 

@@ -1,11 +1,13 @@
 """The table of a sweep: means and intervals over seeds, the best first."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from stn.fields import short_names
+from stn.results.rows import values_by_draw
 from stn.results.sweep import Run, SweepRuns, groups
 from stn.results.tables import interval
 
@@ -21,7 +23,7 @@ def _row(
     if run.status in ("done", "pruned")
     and (value := run.best(sweep.metric, "validation")) is not None
   ]
-  values = [row["value"] for row in rows]
+  values = values_by_draw(rows)
   return {
     "setting": setting,
     "items": [run.name for run in runs],
@@ -34,7 +36,7 @@ def _row(
     "validation": round(sweep.scale * statistics.fmean(chosen), 4)
     if chosen
     else None,
-    "seeds": len(rows),
+    "seeds": len(values),
     **{
       name: counts[name]
       for name in ("failed", "pruned", "unfinished", "waiting")
@@ -68,8 +70,10 @@ def summarise_sweep(sweep: SweepRuns) -> list[dict[str, Any]]:
   by = "validation" if sweep.split == "validation" else "value"
 
   def place(row):
-    done = bool(row["seeds"]) and row[by] is not None
-    return (not done, row[by] if row[by] is not None else float("inf"))
+    value = row[by]
+    if value is None or not math.isfinite(value):
+      value = math.inf
+    return (not row["seeds"] or row[by] is None, value)
 
   return sorted(rows, key=place)
 

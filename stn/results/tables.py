@@ -8,7 +8,7 @@ from typing import Any
 
 from stn.fields import short_names
 from stn.results.published import KEY, PUBLISHED
-from stn.results.rows import GROUP, settings
+from stn.results.rows import GROUP, settings, values_by_draw
 
 # Student's t, two-sided 95 %, for 2, 3, ... seeds.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -67,7 +67,8 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   """Averages runs that differ in their seed only.
 
   Args:
-    runs: from `read`.
+    runs: from `read`; of those that do not even differ in the seed, the mean
+      counts once.
 
   Returns:
     One row for each group, in the order of experiment, dataset, distortion,
@@ -86,7 +87,8 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ...         "params": 1, "interval": [0., 2.], "error": None, "samples": 9,
     ...         "train_samples": 9, "seconds": 1.,
     ...         "device": "cpu", "commit": "c", "seed": 0}
-    >>> [row] = summarise([run | {"value": 1.}, run | {"value": 2.}])
+    >>> other = run | {"seed": 1, "value": 2.}
+    >>> [row] = summarise([run | {"value": 1.}, other])
     >>> row["value"], row["seeds"]
     (1.5, 2)
   """
@@ -100,7 +102,7 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   ]
   rows = []
   for key, setting, group in parts:
-    values = [run["value"] for run in group]
+    values = values_by_draw(group)
     value = round(statistics.fmean(values), 4)
     bounds = interval(
       values, group[0]["interval"], rate=group[0]["unit"] == "%"
@@ -109,7 +111,7 @@ def summarise(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     rows.append(
       {
         **{n: v for n, v in zip(GROUP, key, strict=True) if n != "device"},
-        "seeds": len(group),
+        "seeds": len(values),
         "value": value,
         "interval": bounds,
         "error": value if is_error else None,

@@ -8,7 +8,7 @@ from typing import Any
 from stn.results.__main__ import main as show_results
 from stn.sweeps import cluster
 from stn.sweeps.config_file import ConfigFile
-from stn.sweeps.run import Options, commands, make_sweep, run_sweep
+from stn.sweeps.run import Options, check, commands, make_sweep, run_sweep
 
 _OPTIONS = (
   "workers",
@@ -37,7 +37,10 @@ def main(file: ConfigFile, values: Mapping[str, str], flags: Any) -> int:
   """
   options = Options(**{name: getattr(flags, name) for name in _OPTIONS})
   sweep = make_sweep(file, flags.workdir, flags.sweep, values, options)
+  search = check(sweep, options)
   if flags.dry_run:
+    if search is not None:
+      print("The items of a search are drawn as it runs.", file=sys.stderr)
     for command in commands(sweep, options):
       print(command)
     return 0

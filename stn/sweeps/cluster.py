@@ -9,10 +9,13 @@ and the job is queued again. "local" runs the jobs on this machine, as tests do.
 import ast
 import contextlib
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Its own logging would be set up at import, which closes what absl logs to.
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
@@ -66,6 +69,21 @@ class Sweeper:
     )
 
 
+def _executor(
+  folder: pathlib.Path, cluster: str, parameters: Mapping[str, Any]
+) -> submitit.AutoExecutor:
+  executor = submitit.AutoExecutor(
+    folder=folder,
+    cluster=cluster,
+    **{f"{cluster}_max_num_timeout": _REQUEUES},
+  )
+  try:
+    executor.update_parameters(**parameters)
+  except (NameError, ValueError) as error:
+    raise ValueError(f"`cluster_options` cannot be used: {error}") from None
+  return executor
+
+
 def submit(
   sweep: Sweep,
   argv: Sequence[str],
@@ -107,16 +125,10 @@ def submit(
       parameters[name] = ast.literal_eval(text)
     except (SyntaxError, ValueError):
       parameters[name] = text
+  with tempfile.TemporaryDirectory() as folder:  # an executor makes its own
+    _executor(pathlib.Path(folder), cluster, parameters)
   sweep.claim()
-  executor = submitit.AutoExecutor(
-    folder=sweep.path / "jobs",
-    cluster=cluster,
-    **{f"{cluster}_max_num_timeout": _REQUEUES},
-  )
-  try:
-    executor.update_parameters(**parameters)
-  except (NameError, ValueError) as error:
-    raise ValueError(f"`cluster_options` cannot be used: {error}") from None
+  executor = _executor(sweep.path / "jobs", cluster, parameters)
   command = [sys.executable, *argv, "--cluster=", "--nowait"]
   with executor.batch():
     return [executor.submit(Sweeper(command, os.getcwd())) for _ in range(jobs)]

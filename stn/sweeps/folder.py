@@ -24,7 +24,7 @@ from stn.sweeps.config_file import ConfigFile, Setting
 from stn.training import workdir as workdir_lib
 from stn.training.lock import is_in_use
 
-_LONGEST = 120  # letters of a folder's name
+_LONGEST = 120  # bytes of a folder's name
 
 
 def _write(value: Any) -> str:
@@ -58,9 +58,10 @@ def item_names(settings: Iterable[Setting]) -> list[str]:
   for setting in settings:
     parts = [f"{short[field]}={_write(x)}" for field, x in setting.items()]
     name = ",".join(parts) or "item"
-    if len(name) > _LONGEST:
-      digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-      name = f"{name[: _LONGEST - 9]}-{digest}"
+    data = name.encode()
+    if len(data) > _LONGEST:
+      start = data[: _LONGEST - 9].decode(errors="ignore")
+      name = f"{start}-{hashlib.sha256(data).hexdigest()[:8]}"
     if name in names:
       raise ValueError(
         f"Two items of the sweep have the same folder {name!r}: "
@@ -68,6 +69,12 @@ def item_names(settings: Iterable[Setting]) -> list[str]:
       )
     names[name] = setting
   return list(names)
+
+
+def _resolved(config: str) -> str:
+  """FILE or FILE:ARG, the file by its whole path."""
+  path, *arg = config.split(":", maxsplit=1)
+  return ":".join([str(pathlib.Path(path).resolve()), *arg])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +223,8 @@ class Sweep:
     if file.exists():
       there = read_json(file, SWEEP_FIELDS)
       here["items"] = {n: here["items"].get(n) for n in there["items"]}
+      for description in (there, here):
+        description["config"] = _resolved(description["config"])
       moved = [f"overrides.{field}" for field in workdir_lib.MAY_DIFFER]
       lines = differences(
         there, here, ignored=("fields", "search.trials", *moved)

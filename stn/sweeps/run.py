@@ -146,6 +146,8 @@ def make_sweep(
     'learning_rate=0.001,seed=0'
   """
   options = options or Options()
+  if not str(workdir):
+    raise ValueError("`workdir` must name a folder; got ''.")
   settings = file.settings(names, values)
   if not search_lib.is_search(settings):
     return Sweep(pathlib.Path(workdir), file, settings)
@@ -189,6 +191,36 @@ def commands(sweep: Sweep, options: Options) -> list[str]:
   ]
 
 
+def check(sweep: Sweep, options: Options) -> search_lib.Search | None:
+  """Checks what can be checked before anything is written.
+
+  Args:
+    sweep: from `make_sweep`.
+    options: how it is to be run.
+
+  Returns:
+    The search, if it is one.
+
+  Raises:
+    ValueError: if something does not fit.
+
+  Example:
+    >>> file = ConfigFile("configs/quickstart.py")
+    >>> check(make_sweep(file, "s", ["lr"]), Options(workers=0))
+    Traceback (most recent call last):
+    ValueError: `workers` must be 1 or more; got 0.
+  """
+  if options.workers < 1:
+    raise ValueError(f"`workers` must be 1 or more; got {options.workers}.")
+  make_groups([], options.population)
+  if sweep.search is None:
+    select(sweep.items, options.only)
+    return None
+  if options.only:
+    raise ValueError("`only` is not for searches: their items are not known.")
+  return search_lib.Search(sweep.path, sweep.file, sweep.search)
+
+
 def run_sweep(sweep: Sweep, options: Options) -> int:
   """Runs a sweep here, or continues to, until nothing is left of it.
 
@@ -208,13 +240,11 @@ def run_sweep(sweep: Sweep, options: Options) -> int:
     >>> run_sweep(make_sweep(file, "runs/lr", ["lr"]), Options(workers=2)
     ...          )  # doctest: +SKIP
   """
-  if options.workers < 1:
-    raise ValueError(f"`workers` must be 1 or more; got {options.workers}.")
-  if sweep.search is not None:
-    return _run_search(sweep, options)
-  make_groups([], options.population)
-  items = select(sweep.items, options.only)
+  search = check(sweep, options)
   sweep.claim()
+  if search is not None:
+    return _run_search(search, sweep, options)
+  items = select(sweep.items, options.only)
   supply = Enumerated(make_groups(items, options.population))
   view = View(lambda: items)
   code = _run(supply, view, options)
@@ -232,14 +262,12 @@ def _run(supply: Supply, view: View, options: Options) -> int:
   return 0
 
 
-def _run_search(sweep: Sweep, options: Options) -> int:
-  assert sweep.search is not None
-  if options.only:
-    raise ValueError("`only` is not for searches: their items are not known.")
-  search = search_lib.Search(sweep.path, sweep.file, sweep.search)
-  sweep.claim()
+def _run_search(
+  search: search_lib.Search, sweep: Sweep, options: Options
+) -> int:
   view = View(lambda: search.items)
   code = _run(search, view, options)
+  code = code or int(any(item.status() == "failed" for item in search.items))
   best = search.write_best()
   if best is None:
     view.say("No trial has a result.")

@@ -8,10 +8,12 @@ others: killed in any way, it is taken up again from its last checkpoint.
 
 import functools
 import json
+import math
+import os
 import pathlib
 import pprint
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -24,11 +26,11 @@ from optuna.distributions import (
   IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from stn._checks import check_choice
-from stn.files import read_json, write_atomically
+from stn.files import DamagedFileError, read_json, write_atomically
 from stn.sweeps.config_file import ConfigFile, Setting
 from stn.sweeps.folder import Item
 from stn.sweeps.supply import Supply
@@ -115,6 +117,45 @@ def _percent(line: Mapping[str, Any]) -> int:
   return 100 * line["step"] // line["num_steps"]
 
 
+class _Journal(JournalFileBackend):
+  """A journal that goes on after a line of which a part was written.
+
+  A full disk leaves such a line, and what is appended to it would be lost.
+  """
+
+  def __init__(self, path: str):
+    """Opens it; makes it if there is none."""
+    self._path, self._file_lock = path, JournalFileSymlinkLock(path)
+    super().__init__(path, self._file_lock)
+
+  def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    """Appends lines, after the last whole one."""
+    self._file_lock.acquire()
+    try:
+      with open(self._path, "rb+") as file:
+        file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        if file.read() != b"\n":
+          file.seek(0)
+          file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+      self._file_lock.release()
+    super().append_logs(logs)
+
+  def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    """Reads lines.
+
+    Raises:
+      DamagedFileError: if one cannot be read, and is not the last.
+    """
+    try:
+      yield from super().read_logs(log_number_from)
+    except ValueError as error:
+      raise DamagedFileError(
+        f"{self._path} is damaged: {error}. Remove the line that is not "
+        "JSON, or choose another workdir."
+      ) from None
+
+
 class Search(Supply):
   """Items that Optuna chooses.
 
@@ -162,7 +203,7 @@ class Search(Supply):
   def study(self) -> optuna.Study:
     """The study, made if there is none; the sweep's folder must be there."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal = JournalFileBackend(str(self._path / "study.journal"))
+    journal = _Journal(str(self._path / "study.journal"))
     with self._lock:
       return optuna.create_study(
         storage=JournalStorage(journal),
@@ -239,9 +280,10 @@ class Search(Supply):
     """Tells the study how good the trial's best checkpoint is."""
     trial = self._mine.pop(item.name)
     status = item.status()
-    if status == "done":
-      value = min(line[self._monitor] for line in self._measured(item))
-      self.study.tell(trial, value, skip_if_finished=True)
+    values = [line[self._monitor] for line in self._measured(item)]
+    values = [value for value in values if math.isfinite(value)]
+    if status == "done" and values:
+      self.study.tell(trial, min(values), skip_if_finished=True)
     else:
       state = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
       self.study.tell(trial, state=state, skip_if_finished=True)

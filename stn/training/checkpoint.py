@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import math
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -200,7 +201,8 @@ class CheckpointStore:
     Args:
       state: it must be finite: the caller has looked at its losses.
       monitored: the task's monitored metric on the validation split, if it was
-        measured; the smallest is the best.
+        measured; the smallest is the best. One that is not finite counts as
+        not measured.
 
     Raises:
       CheckpointError: if this save, or the one before, could not be written;
@@ -208,6 +210,7 @@ class CheckpointStore:
     """
     self.wait()
     step = int(state.step)
+    measured = monitored is not None and math.isfinite(monitored)
     parts = {
       name: ocp.args.StandardSave(part)
       for name, part in _to_parts(state).items()
@@ -216,7 +219,7 @@ class CheckpointStore:
       self._manager.save(
         step,
         args=ocp.args.Composite(**parts),
-        metrics=None if monitored is None else {_MONITORED: monitored},
+        metrics={_MONITORED: monitored} if measured else None,
       )
     except Exception as error:
       raise self._save_error(error) from error

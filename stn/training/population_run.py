@@ -257,9 +257,10 @@ def _train_together(
           Progress(
             workdir,
             num_steps,
-            max(last, 0),
+            last,
             monitor=monitor,
             rate=monitor in experiment.rates,
+            split=experiment.monitor_split,
             shown=False,
           )
         ),

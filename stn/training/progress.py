@@ -47,14 +47,16 @@ class Progress:
 
   Lines of metrics.jsonl are objects with "step" of "num_steps", "kind" ("train"
   or a split), "seconds" since the start of the run, over restarts, and the
-  metrics. A restarted run cuts off what lies after its checkpoint.
+  metrics. A restarted run cuts off what lies after its checkpoint, and a test
+  that it is to repeat.
 
   Args:
     workdir: of the run.
     num_steps: its length.
-    step: where it starts or continues.
+    step: where it continues; -1 if it starts.
     monitor: the metric to show.
     rate: whether that is a fraction of examples, shown in percent.
+    split: that is evaluated in training; the test split is, at the end.
     quiet: writes and shows nothing: for all processes but the first.
     shown: if False, writes but shows nothing: one of many runs.
   """
@@ -67,6 +69,7 @@ class Progress:
     *,
     monitor: str,
     rate: bool,
+    split: str = "validation",
     quiet: bool = False,
     shown: bool = True,
   ):
@@ -79,14 +82,17 @@ class Progress:
     self.seconds = 0.0
     if quiet:
       return
-    kept = [line for line in read_metrics(workdir) if line["step"] <= step]
+    kept: dict[tuple[int, str], dict[str, Any]] = {}
+    for line in read_metrics(workdir):
+      if line["step"] <= step and line["kind"] in ("train", split):
+        kept.setdefault((line["step"], line["kind"]), line)
     write_atomically(
-      self._path, "".join(json.dumps(line) + "\n" for line in kept)
+      self._path, "".join(json.dumps(line) + "\n" for line in kept.values())
     )
-    self.seconds = kept[-1]["seconds"] if kept else 0.0
+    self.seconds = max((line["seconds"] for line in kept.values()), default=0.0)
     self._file = self._path.open("a", buffering=1)
-    self._board = Board(workdir / "tensorboard", step)
-    self._console = Console(num_steps, step) if shown else None
+    self._board = Board(workdir / "tensorboard", max(step, 0))
+    self._console = Console(num_steps, max(step, 0)) if shown else None
 
   def __enter__(self) -> "Progress":
     """Returns itself."""

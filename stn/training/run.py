@@ -96,9 +96,10 @@ def _train(
       Progress(
         workdir,
         experiment.num_steps,
-        int(state.step),
+        -1 if restored is None else int(state.step),
         monitor=monitor,
         rate=monitor in experiment.rates,
+        split=experiment.monitor_split,
         quiet=jax.process_index() != 0,
       ) as progress,
     ):
@@ -133,7 +134,7 @@ def restore(
 
 def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
   """Of each its folder's name, or its path where several have that name."""
-  names = [workdir.name for workdir in workdirs]
+  names = [workdir.resolve().name for workdir in workdirs]
   return [
     name if names.count(name) == 1 else str(workdir)
     for name, workdir in zip(names, workdirs, strict=True)

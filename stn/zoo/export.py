@@ -54,7 +54,7 @@ def from_run(
   config = experiment.config.copy_and_resolve_references()
   config.data.data_dir = ""  # of this machine
   card: dict[str, Any] = {"step": int(state.step)}
-  row = read_result(workdir)
+  row = read_result(workdir, _CARD)
   if step is None and row is not None:
     card = {name: row[name] for name in _CARD}
   spec = experiment.spec
@@ -127,7 +127,7 @@ def export_run(
     The files, one for each format, each written whole or not at all.
 
   Raises:
-    ValueError: if a format is unknown.
+    ValueError: if a format is unknown, or the name is a path.
     MissingExtraError: if what a format needs is not installed.
     As `stn.training.evaluate_run`.
 
@@ -136,12 +136,15 @@ def export_run(
     [PosixPath('exported/example.safetensors')]
   """
   writers = {f: lookup("formats", f, FORMATS) for f in formats}
+  name = name or pathlib.Path(workdir).resolve().name
+  if pathlib.PurePath(name).name != name:
+    raise ValueError(f"`name` must be that of a file, no path; got {name!r}.")
   network = from_run(workdir, step=step, data_dir=data_dir)
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   files = []
   for suffix, write in writers.items():
-    path = out / f"{name or pathlib.Path(workdir).name}.{suffix}"
+    path = out / f"{name}.{suffix}"
     with replacing(path) as partial:
       write(network, partial)
     files.append(path)

@@ -32,6 +32,8 @@ def test_long_names_are_cut_and_differ():
   names = item_names([{"name": "a" * 200 + str(i)} for i in range(2)])
   assert len(set(names)) == 2
   assert max(map(len, names)) <= 120
+  [name] = item_names([{"name": "汉" * 100}])
+  assert len(name.encode()) <= 120
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,16 @@ def test_a_sweep_is_written_and_continues(file, tmp_path):
     )
     assert item.status() == "waiting"
   sweep.claim()
+
+
+def test_a_config_file_may_be_named_in_other_ways(file, tmp_path, monkeypatch):
+  _sweep(file, tmp_path / "s", "lr").claim()
+  monkeypatch.chdir(tmp_path)
+  path = os.path.relpath(file.path)
+  _sweep(ConfigFile(path), tmp_path / "s", "lr").claim()
+  (tmp_path / "other.py").write_text((tmp_path / "swept.py").read_text())
+  with pytest.raises(ValueError, match=r"swept.py', here '/.*/other.py'"):
+    _sweep(ConfigFile("other.py"), tmp_path / "s", "lr").claim()
 
 
 def test_a_sweep_may_grow_but_not_change(file, tmp_path):

@@ -10,7 +10,7 @@ import textwrap
 import optuna
 import pytest
 
-from stn.sweeps import ConfigFile, Options, local, make_sweep
+from stn.sweeps import ConfigFile, Options, local, make_sweep, run_sweep
 from stn.sweeps.search import Search
 
 SPACE = ["optim.learning_rate", "optim.name"]
@@ -88,6 +88,23 @@ def test_a_failed_trial_does_not_stop_the_search(file, fake, tmp_path):
   }
   assert states == {0.9: "FAIL", 0.1: "COMPLETE"}
   assert search.write_best()[1]["optim.learning_rate"] == 0.1
+  options = Options(trials=6, sampler="random", pruner="none")
+  sweep = make_sweep(file, tmp_path / "s", ["search"], options=options)
+  assert run_sweep(sweep, options) == 1  # nothing is left, and some failed
+
+
+def test_a_line_that_was_not_written_to_its_end_is_cut(file, fake, tmp_path):
+  """As a full disk leaves it; a damaged line elsewhere is named."""
+  path = tmp_path / "s" / "study.journal"
+  assert local.run(_search(file, tmp_path / "s", 1), 1, command=fake) == 0
+  with path.open("a") as journal:
+    journal.write('{"op_code":4,"worker_id":"9')
+  assert local.run(_search(file, tmp_path / "s", 2), 1, command=fake) == 0
+  trials = _search(file, tmp_path / "s", 2).study.trials
+  assert [t.state.name for t in trials] == ["COMPLETE"] * 2
+  path.write_text("{" + path.read_text())
+  with pytest.raises(ValueError, match="study.journal is damaged"):
+    _ = _search(file, tmp_path / "s", 2).study
 
 
 _SEARCHER = """

@@ -47,6 +47,12 @@ def test_the_latest_few_and_the_best_are_kept(tmp_path):
   assert best == 2
 
 
+def test_an_error_that_is_not_finite_is_never_the_best(tmp_path):
+  steps, best = _save(tmp_path, [0.5, 0.2, float("nan"), 0.4, float("inf")])
+  assert steps == [2, 4, 5]
+  assert best == 2
+
+
 def test_without_errors_only_the_latest_are_kept_and_none_is_best(tmp_path):
   steps, best = _save(tmp_path, [None] * 4, keep=1)
   assert steps == [4]

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from stn.training.progress import Progress
 
@@ -32,6 +33,27 @@ def test_a_restart_cuts_off_what_lies_after_its_checkpoint(tmp_path):
     assert progress.seconds == 3  # time goes on, too
     progress.train(4, TRAIN)
   assert _steps(tmp_path) == [1, 2, 3, 4]
+
+
+def _kinds(workdir):
+  text = (workdir / "metrics.jsonl").read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  return [f"{line['kind']} {line['step']}" for line in lines]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_restart_repeats_no_line(tmp_path, split):
+  """Killed before the first checkpoint, or after the test."""
+  metrics = {"error": 0.02, "error_ci95": [0.01, 0.03], "loss": 0.1}
+  for step in (-1, -1, 2, 2):
+    with _progress(tmp_path, 2, step, split=split) as progress:
+      if step == -1:
+        progress.evaluation(0, split, metrics)
+        progress.train(2, TRAIN)
+        progress.evaluation(2, split, metrics)
+      progress.evaluation(2, "test", metrics)
+  expected = [f"{split} 0", "train 2", f"{split} 2", "test 2"]
+  assert _kinds(tmp_path) == expected
 
 
 def test_lines_are_plain_where_there_is_no_terminal(tmp_path, capsys):

@@ -109,6 +109,14 @@ def test_a_file_is_written_whole_or_not_at_all(runs, tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == [file]
 
 
+def test_the_name_is_that_of_a_file(runs, tmp_path, monkeypatch):
+  monkeypatch.chdir(runs / "plain")
+  [file] = zoo.export_run(".", tmp_path)
+  assert file == tmp_path / "plain.safetensors"
+  with pytest.raises(ValueError, match="`name` must be .*got 'a/b'"):
+    zoo.export_run(".", tmp_path, name="a/b")
+
+
 def test_images_of_another_shape_are_refused(runs, tmp_path):
   [file] = zoo.export_run(runs / "plain", tmp_path)
   with pytest.raises(ValueError, match=r"\(N, 8, 8, 1\); got \(2, 9, 8, 1\)"):
