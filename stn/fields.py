@@ -2,7 +2,7 @@
 
 import ast
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -93,15 +93,14 @@ def is_option(field: str) -> bool:
   return bool(name) and (parent == "task" or parent.endswith("_options"))
 
 
-def no_such_field(field: str, config: Any) -> ValueError:
-  """The error of a field that a config does not have: with the nearest names.
+def no_such_field(field: str, known: Iterable[str]) -> ValueError:
+  """The error of a field that configs do not have: with the nearest names.
 
   Example:
-    >>> from ml_collections import ConfigDict
-    >>> no_such_field("sed", ConfigDict({"seed": 0}))
+    >>> no_such_field("sed", ["seed", "task.name"])
     ValueError("The config has no field 'sed'. Nearest: seed.")
   """
-  near = difflib.get_close_matches(field, flatten(config.to_dict()), n=3)
+  near = difflib.get_close_matches(field, known, n=3)
   hint = f" Nearest: {', '.join(near)}." if near else ""
   return ValueError(f"The config has no field {field!r}.{hint}")
 
@@ -130,9 +129,9 @@ def set_field(config: Any, field: str, value: Any) -> None:
   for parent in parents:
     there = there.get(parent)
     if not isinstance(there, type(config)):
-      raise no_such_field(field, config)
+      raise no_such_field(field, flatten(config.to_dict()))
   if name not in there and not is_option(field):
-    raise no_such_field(field, config)
+    raise no_such_field(field, flatten(config.to_dict()))
   try:
     with there.unlocked():
       there[name] = value

@@ -29,6 +29,15 @@ class Pairs(Composed):
     others: of the second.
   """
 
+  def __post_init__(self):
+    """Checks that the images are grey."""
+    shape = self.source.spec["image"].shape
+    if shape[-1] != 1:
+      raise ValueError(
+        "`data.composition` pairs needs images of one channel; got images "
+        f"{shape}."
+      )
+
   @property
   def num_classes(self) -> int:
     """Sums from 0 to twice the last class."""
@@ -117,6 +126,9 @@ class Clutter(Composed):
     return {**self.source.read(indices, keys), "clutter": patches}
 
 
+# Made of a split by itself, so that what is tested is unseen.
+_OF_ONE_SPLIT = (Pairs, Parts, Numbers)
+
 # name -> (source, source of other training examples, **options) -> source.
 COMPOSITIONS: Mapping[str, Callable[..., Source]] = {
   "pairs": Pairs,
@@ -158,6 +170,5 @@ def compose(source: Source, config: Any, train: Callable[[], Source]) -> Source:
   make = lookup("data.composition", config.composition, table)
   options = dict(config.composition_options)
   check_options("data.composition", make, options)
-  # Pairs of a split are made of that split, so that test digits are unseen.
-  others = train() if make is Clutter else source
+  others = source if make in _OF_ONE_SPLIT else train()
   return make(source, others, **options)

@@ -145,7 +145,7 @@ def make_prepare(config: Any, *, train: bool = False) -> Prepare:
 
   def prepare(key, example):
     example = {
-      name: to_float(x) if x.dtype == jnp.uint8 else x
+      name: to_float(x) if _is_image(name, x) else x
       for name, x in example.items()
     }
     if augment is not None:
@@ -155,6 +155,11 @@ def make_prepare(config: Any, *, train: bool = False) -> Prepare:
     return {**example, "image": finish(example["image"])}
 
   return prepare
+
+
+def _is_image(name: str, x: jax.Array) -> bool:
+  """Whether a field of an example holds pixels in [0, 255]: not labels."""
+  return x.dtype == jnp.uint8 and (name == "image" or x.ndim >= 3)
 
 
 def make_normalise(config: Any) -> Callable[[jax.Array], jax.Array]:

@@ -104,6 +104,11 @@ def cluttered(
   Returns:
     "image" is the canvas (H', W', C); "clutter" is gone.
   """
+  if "clutter" not in example:
+    raise ValueError(
+      "A cluttered distortion needs `data.composition=clutter`; the examples "
+      f"have {sorted(example)}."
+    )
   place_key, patch_key = jax.random.split(key)
   image, _ = place(
     place_key,
@@ -125,6 +130,7 @@ def each_channel(key: jax.Array, example: Example, **options: Any) -> Example:
     example: "image" (H, W, C).
     **options: of `rotate_translate_scale`.
   """
+  check_options("data.distortion", rotate_translate_scale, options)
   image = example["image"]
   keys = jax.random.split(key, image.shape[-1])
   distort = functools.partial(rotate_translate_scale, **options)
@@ -173,7 +179,7 @@ def volume(
   *,
   size: int = 60,
   extent: Number = 28 / 60,
-  thickness: Number = 0.25,
+  thickness: Number = 1 / 3,
   angle: Number = 60.0,
 ) -> Example:
   """A digit as a solid body, somewhere in a volume, in a random pose.
@@ -197,8 +203,8 @@ def volume(
   angles = jax.random.uniform(angle_key, (3,), minval=-limit, maxval=limit)
   room = 1 - extent
   shift = jax.random.uniform(shift_key, (3,), minval=-room, maxval=room)
-  # From the volume to the body, a slab of the image with empty ends.
-  half = extent * jnp.array([1.0, 1.0, 2 * thickness])
+  # From the volume to the body, a slab of which four slices of six are filled.
+  half = extent * jnp.array([1.0, 1.0, 6 / 4 * thickness])
   to_body = rotation_matrix(angles).T / half[:, None]
   theta = jnp.concatenate([to_body, -(to_body @ shift)[:, None]], axis=1)
   image = example["image"]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Batch = dict[str, np.ndarray]
@@ -19,6 +20,10 @@ def no_field(name: str, known: Iterable[str]) -> ValueError:
   return ValueError(
     f"The examples must have the field {name!r}; they have {sorted(known)}."
   )
+
+
+# What batches have beside the fields of a source, see `stn.data.pipeline`.
+RESERVED = ("index", "mask")
 
 
 class Source(abc.ABC):
@@ -66,6 +71,51 @@ class Source(abc.ABC):
     Returns:
       The fields of `spec`, each with a leading axis of n.
     """
+
+
+def check_examples(source: Source) -> Source:
+  """Refuses examples that would be misread in silence.
+
+  Args:
+    source: to check, by its `spec` and its labels.
+
+  Returns:
+    The source.
+
+  Raises:
+    ValueError: if a field has a name of `RESERVED`, images are neither uint8
+      nor floating, or the labels of `num_classes` classes are not integers in
+      [0, num_classes).
+
+  Example:
+    >>> images, labels = np.zeros((1, 8, 8, 1)), np.array([3])
+    >>> check_examples(ArraySource({"image": images, "label": labels}, 3))
+    Traceback (most recent call last):
+    ValueError: Labels must be in [0, 3), `num_classes`; got 3 to 3.
+  """
+  for name in RESERVED:
+    if name in source.spec:
+      raise ValueError(
+        f"The examples must not have a field {name!r}: batches have one."
+      )
+  image = source.spec.get("image")
+  if image is not None and not (
+    image.dtype == np.uint8 or jnp.issubdtype(image.dtype, jnp.floating)
+  ):
+    raise ValueError(
+      f"The field 'image' must be uint8 or floating; got {image.dtype}."
+    )
+  if source.num_classes and len(source):
+    labels = np.asarray(source.labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+      raise ValueError(f"Labels must be integers; got {labels.dtype}.")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= source.num_classes:
+      raise ValueError(
+        f"Labels must be in [0, {source.num_classes}), `num_classes`; got "
+        f"{low} to {high}."
+      )
+  return source
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from stn.data.records import (
   RecordSource,
   open_tfds,
 )
-from stn.data.sources import ArraySource, Source
+from stn.data.sources import ArraySource, Source, check_examples
 
 SPLITS = ("train", "validation", "test")
 
@@ -145,9 +145,38 @@ def _in_memory(source: Source) -> ArraySource:
   return cast(ArraySource, source)
 
 
+def _sized(source: Source, config: Any) -> Source:
+  """Records that are decoded to `config.image_size`; others as they are."""
+  if not isinstance(source, RecordSource):
+    return source
+  return dataclasses.replace(source, image_size=tuple(config.image_size))
+
+
+def _check_in_memory(config: Any) -> None:
+  """Refuses what is for records where there are arrays."""
+  sized = config.image_size and not config.resplit
+  for field, is_set in [
+    ("image_size", sized),
+    ("in_memory", not config.in_memory),
+    ("augment", config.augment != "none"),
+  ]:
+    if is_set:
+      raise ValueError(
+        f"`data.{field}` must keep its default where images are in memory from "
+        f"the start, as those of {config.name!r}"
+        + (" with `data.resplit`" if config.resplit else "")
+        + f" are; got {config[field]!r}."
+      )
+
+
 def _resplit(config: Any, split: str) -> Source:
   """The train or the test part of train and test together, cut anew."""
-  pool = _Joined(_official(config, "train"), _official(config, "test"))
+  if config.hold_out_by:
+    raise ValueError(
+      "`data.resplit` cannot keep groups apart; `data.hold_out_by` must be '' "
+      f"with it, got {config.hold_out_by!r}."
+    )
+  pool = _Joined(*(_sized(_official(config, s), config) for s in SPLITS[::2]))
   labels = pool.labels
   num_train, num_test = config.resplit
   share = min(1, len(labels) / (num_train + num_test))
@@ -163,7 +192,7 @@ def _select(source: Source, config: Any, split: str) -> Source:
   """What of the official split the config asks for."""
   indices = np.arange(len(source))
   if config.classes:
-    labels = source.labels
+    labels = source.labels.reshape(len(source), -1)[:, 0]
     indices = np.flatnonzero(np.isin(labels, list(config.classes)))
     if not len(indices):
       raise ValueError(
@@ -192,6 +221,11 @@ def _select(source: Source, config: Any, split: str) -> Source:
       rest, held = hold_out(labels, held_size)
     indices = indices[held if split == "validation" else rest]
   if size and split == "train":
+    if size > len(indices):
+      raise ValueError(
+        f"`data.train_size` must be at most {len(indices)}, what validation by "
+        f"`data.hold_out_by` leaves of train; got {size}."
+      )
     _, some = hold_out(source.labels[indices], size)
     indices = indices[some]
   return source.take(indices) if len(indices) < len(source) else source
@@ -216,7 +250,7 @@ def load_split(config: Any, split: str) -> Source:
     DataNotFoundError: if the set is not on this machine; says which command
       gets it.
     ValueError: if a name is unknown, a number does not fit the data, the split
-      is empty, or the set is not one of labelled images.
+      is empty, or the set is not one of labelled images; see `check_examples`.
 
   Example:
     >>> from configs import common
@@ -230,24 +264,28 @@ def load_split(config: Any, split: str) -> Source:
     )
   if ":" in config.name:
     load = lookup("data.name", config.name, {})
-    return compose(load(config, split), config, lambda: load(config, "train"))
+    return check_examples(
+      compose(load(config, split), config, lambda: load(config, "train"))
+    )
 
   def load_official(split: str) -> Source:
     part = "test" if split == "test" else "train"
     load = _resplit if config.resplit else _official
     source = _select(load(config, part), config, split)
-    if isinstance(source, RecordSource):
-      source = _decoded(source, config, split)
     if not len(source):
       raise ValueError(f"`split` {split!r} of {config.name!r} has no examples.")
+    if isinstance(source, RecordSource):
+      return _decoded(source, config, split)
+    _check_in_memory(config)
     return source
 
   source = load_official(split)
-  return compose(
+  composed = compose(
     source,
     config,
     lambda: source if split == "train" else load_official("train"),
   )
+  return check_examples(composed) if ":" in config.composition else composed
 
 
 def _has_held(config: Any) -> bool:
@@ -257,8 +295,7 @@ def _has_held(config: Any) -> bool:
 def _decoded(source: RecordSource, config: Any, split: str) -> Source:
   """Decoding as the config says: all of it now, or record by record."""
   augment = lookup("data.augment", config.augment, AUGMENTATIONS)
-  size = tuple(config.image_size)
-  source = dataclasses.replace(source, image_size=size)
+  source = cast(RecordSource, _sized(source, config))
   if config.in_memory:
     if config.augment != "none":
       raise ValueError(

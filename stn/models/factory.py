@@ -108,7 +108,7 @@ def _transformer(
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
     iterations=options.iterations,
-    initial_theta=initial or None,
+    initial_theta=None if initial == () else initial,
     centroid=options.centroid,
     limit=limit[0] if len(limit) == 1 else limit or None,
     method=_own("method", options.method),
@@ -141,6 +141,15 @@ def _st_projection(head: Sequence[int], options: Options):
   return Projection(_classifier(CNN, head, options), transformer)
 
 
+def _refuse_unused(model: str, options: Options, *names: str) -> None:
+  """Raises ValueError if an option is set that a network does not have."""
+  defaults = Options()
+  for name in names:
+    value = getattr(options, name)
+    if value != getattr(defaults, name):
+      raise ValueError(f"`model.{name}` is not for {model}; got {value!r}.")
+
+
 def _staged(preset: Preset, head: Sequence[int], options: Options):
   layers, localisations = preset
   later = dataclasses.replace(options, output_size=(), initial_theta=())
@@ -149,6 +158,13 @@ def _staged(preset: Preset, head: Sequence[int], options: Options):
     raise ValueError(
       f"`model.places` must be stages in [0, {most}); got "
       f"{tuple(options.places)}."
+    )
+  if 0 not in options.places:
+    _refuse_unused(
+      "a staged network without place 0",
+      options,
+      "output_size",
+      "initial_theta",
     )
   transformers = tuple(
     _transformer(localisation, later if place else options)
@@ -171,6 +187,18 @@ def _staged(preset: Preset, head: Sequence[int], options: Options):
 
 def _colocaliser(head: Sequence[int], options: Options):
   del head  # it ends in codes, whatever the data
+  _refuse_unused(
+    "colocaliser",
+    options,
+    "dropout",
+    "num_transformers",
+    "places",
+    "iterations",
+    "initial_theta",
+    "limit",
+    "antialias",
+    "implementation",
+  )
   sizes: Any = {
     "features": options.features,
     "crop_size": options.output_size,
@@ -186,6 +214,7 @@ def _colocaliser(head: Sequence[int], options: Options):
 
 
 def _parts(head: Sequence[int], options: Options):
+  _refuse_unused("parts", options, "features", "places")
   make = lookup("model.trunk", options.trunk, TRUNKS)
   check_options("model.trunk", make, options.trunk_options)
   more = dict(options.trunk_options)

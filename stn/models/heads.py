@@ -34,7 +34,7 @@ class DenseHead(nn.Module):
     start = np.asarray(self.start)
     x = x.astype(jnp.float32)
     shape = (x.shape[-1], start.size)
-    kernel = self.param("kernel", nn.initializers.zeros, shape)
+    kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.float32)
     bias = self.param("bias", lambda _: jnp.asarray(start.ravel()))
     return (x @ kernel + bias).reshape(-1, *start.shape)
 

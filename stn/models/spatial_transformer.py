@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Num
 
 from stn.grids import transform_grid
 from stn.models.heads import CentroidHead, DenseHead, bounded
@@ -120,7 +120,7 @@ class SpatialTransformer(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[ArrayLike, "n *spatial c"],
+    x: Num[ArrayLike, "n *spatial c"],
     features: Callable[[jax.Array], jax.Array] | None = None,
   ) -> tuple[Float[jax.Array, "n *output kc"], Warp]:
     """Warps a batch.
@@ -134,13 +134,16 @@ class SpatialTransformer(nn.Module):
 
     Returns:
       The warped batch (N, *output, K * C), transformer by transformer along
-      the channels, of the dtype of `x`; and what was done. The second is also
-      sown in the collection "warps", where `stn.models.to_network` finds it.
+      the channels, of the dtype of `x`, float32 for integers; and what was
+      done. The second is also sown in the collection "warps", where
+      `stn.models.to_network` finds it.
 
     Raises:
       ValueError: if `x` has another rank, or an attribute does not fit.
     """
     x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.integer):  # sums of bytes overflow
+      x = x.astype(jnp.float32)
     d = x.ndim - 2
     if d not in (1, 2, 3):
       raise ValueError(

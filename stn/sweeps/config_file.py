@@ -221,7 +221,7 @@ class ConfigFile:
     """Values of a field, from the command line."""
     fields = flatten(self.make().to_dict())
     if not (field in fields or is_option(field) or field.startswith(_ARG)):
-      raise no_such_field(field, self.make())
+      raise no_such_field(field, fields)
     kind = str if field.startswith(_ARG) else type(fields.get(field))
     for part in _split(text):
       value = part if kind is str else parse_value(part)

@@ -136,7 +136,8 @@ def colocalisation(*, margin: float = 1.0) -> Task:
     head=_head,
     loss=loss,
     metrics={
-      "error": lambda outputs, batch: _iou(outputs, batch) <= 0.5,
+      # NaN is not found either.
+      "error": lambda outputs, batch: ~(_iou(outputs, batch) > 0.5),
       "iou": _iou,
     },
     monitor="error",

@@ -132,6 +132,7 @@ class Experiment:
       data_config=data_config,
     )
     experiment._sources[split] = source
+    experiment._check_outputs()
     return experiment
 
   @functools.cached_property
@@ -238,6 +239,19 @@ class Experiment:
       jax.random.key(0),
     )
     return batch, outputs, aux
+
+  def _check_outputs(self) -> None:
+    """Compares the outputs with what the task asks for, if they are an array.
+
+    What only broadcasts against the labels would be learned, and not be right.
+    """
+    outputs = self._answer_shape[1]
+    head = tuple(self.task.head(self.spec))
+    if isinstance(outputs, jax.ShapeDtypeStruct) and outputs.shape[1:] != head:
+      raise ValueError(
+        f"`model` must return outputs (N, {', '.join(map(str, head))}), the "
+        f"head of the task; got {outputs.shape} for one example."
+      )
 
   @functools.cached_property
   def rates(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from stn._checks import check_choice
 from stn.models import Warp
 
 # (warps of a batch) -> (N,)
@@ -47,13 +48,14 @@ def make_penalty(config: Any) -> Penalty | None:
     its loss: the weighted sum over all transformers; None if there is none.
 
   Raises:
-    ValueError: if a weight is negative.
+    ValueError: if there is no such penalty, or a weight is negative.
 
   Example:
     >>> make_penalty({"outside": 0.0, "theta": 0.0}) is None
     True
   """
   for name, weight in config.items():
+    check_choice("penalty", name, PENALTIES)
     if weight < 0:
       raise ValueError(f"`penalty.{name}` must be 0 or more; got {weight}.")
   weights = {name: config[name] for name in PENALTIES if config[name]}

@@ -11,7 +11,7 @@ import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from stn.fields import flatten
+from stn.fields import flatten, is_option, no_such_field
 
 # What is expected, in the words that follow "must be", and whether it holds.
 Condition = tuple[str, Callable[[Any], bool]]
@@ -225,6 +225,16 @@ def check_field(name: str, value: Any, rule: Rule) -> None:
       check_field(f"{name}[{i}]", item, Rule(rule.items))
 
 
+def _may_be_unknown(name: str, fields: Mapping[str, Any]) -> bool:
+  """Whether a field that is not of configs/common.py may be in a config.
+
+  Those are options, and what belongs to something of one's own.
+  """
+  part = name.partition(".")[0]
+  own = ":" in str(fields.get(f"{part}.name"))
+  return name == "version" or is_option(name) or own
+
+
 def check_fields(config: Any) -> None:
   """Checks every field of a config that can be checked without the data.
 
@@ -232,8 +242,8 @@ def check_fields(config: Any) -> None:
     config: with the fields of configs/common.py.
 
   Raises:
-    ValueError: naming the first field that is missing, or holds what it may
-      not: a wrong type, a number out of its range, NaN or infinity.
+    ValueError: naming the first field that is missing, or unknown, or holds
+      what it may not: a wrong type, a number out of its range, NaN or infinity.
 
   Example:
     >>> from configs import common
@@ -257,6 +267,9 @@ def check_fields(config: Any) -> None:
         "has every field."
       )
     check_field(name, fields[name], rule)
+  for name in fields:
+    if name not in RULES and not _may_be_unknown(name, fields):
+      raise no_such_field(name, RULES)
   for name, value in fields.items():  # options, too
     for part, leaf in _leaves(name, value):
       if _is_number(leaf):

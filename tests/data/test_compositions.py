@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,24 @@ def test_pairs_of_a_test_set_are_of_test_images():
   config.composition = "pairs"
   test = compose(source(seed=1), config, lambda: source())
   assert train_batch(test, 0, 0, 6)["image"].min() >= 100
+
+
+def others(source, others):
+  """A composition, by module:attribute, that is the other examples."""
+  del source
+  return others
+
+
+def test_a_composition_of_one_s_own_gets_training_images(monkeypatch):
+  monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+  config = common.get_base().data
+  config.composition = "test_compositions:others"
+  train = source(seed=1)
+  assert compose(source(), config, lambda: train) is train
+
+
+def test_pairs_are_of_grey_images():
+  images = np.zeros((2, 4, 4, 3), np.uint8)
+  rgb = ArraySource({"image": images, "label": np.arange(2)}, 2)
+  with pytest.raises(ValueError, match=r"one channel; got images \(4, 4, 3\)"):
+    Pairs(rgb, rgb)

@@ -392,7 +392,7 @@ def test_a_rotation_matrix_by_hand():
 
 
 def test_a_volume_holds_a_slab_of_the_digit():
-  """Not turned: along depth it is the digit, a quarter of its height thick."""
+  """Not turned: along depth it is the digit, a third of its height thick."""
   distort = get_distortion("volume", size=30, extent=0.9, angle=0.0)
   example = {"image": jnp.ones((28, 28, 1))}
   volume = np.asarray(jax.jit(distort)(jax.random.key(0), example)["image"])
@@ -404,7 +404,7 @@ def test_a_volume_holds_a_slab_of_the_digit():
   )
   assert height == pytest.approx(27, abs=1.5)
   assert width == pytest.approx(27, abs=1.5)
-  assert depth == pytest.approx(27 / 4, abs=3)
+  assert depth == pytest.approx(27 / 3, abs=1.5)
 
 
 def test_on_image_leaves_the_rest_alone():
@@ -455,3 +455,28 @@ def test_an_exposure_is_a_factor_and_clips():
   assert factors.max() == 2  # clipped at 1
   assert np.mean(factors == 2) == pytest.approx(0.25, abs=0.07)  # log-uniform
   assert np.mean(factors < 1) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_volume_is_as_thick_as_it_says():
+  example = {"image": jnp.ones((28, 28, 1))}
+  options = {"size": 90, "extent": 0.6, "angle": 0.0}
+  for thickness in (0.25, 0.5):
+    distort = get_distortion("volume", thickness=thickness, **options)
+    volume = jax.jit(distort)(jax.random.key(0), example)["image"][..., 0] > 0.5
+    depth, height = (
+      int(np.asarray(volume).any(axis=axes).sum()) for axes in ((1, 2), (0, 2))
+    )
+    assert depth / height == pytest.approx(thickness, abs=0.04)
+
+
+def test_clutter_has_to_be_there():
+  example = {"image": jnp.ones((28, 28, 1))}
+  with pytest.raises(ValueError, match="`data.composition=clutter`; the ex"):
+    get_distortion("tc")(jax.random.key(0), example)
+
+
+def test_an_option_of_each_channel_is_checked():
+  example = {"image": jnp.ones((28, 28, 2))}
+  distort = get_distortion("addition", angel=3)
+  with pytest.raises(ValueError, match="Did you mean 'angle'"):
+    distort(jax.random.key(0), example)

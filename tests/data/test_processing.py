@@ -26,6 +26,19 @@ def test_bytes_become_floats_of_the_unit_interval():
   assert to_float(floats) is floats
 
 
+def test_bytes_that_are_no_images_stay_as_they_are():
+  config = common.get_base().data
+  example = {
+    "image": jnp.full((4, 4, 1), 255, jnp.uint8),
+    "clutter": jnp.full((2, 3, 3, 1), 255, jnp.uint8),
+    "label": jnp.uint8(7),
+    "target": jnp.array([70, 255], jnp.uint8),
+  }
+  made = make_prepare(config)(KEY, example)
+  assert (made["image"].max(), made["clutter"].max()) == (1, 1)
+  assert (made["label"], made["target"].tolist()) == (7, [70, 255])
+
+
 def test_an_image_is_normalised_after_it_is_distorted():
   """What lies outside is black, not the mean."""
   image = np.full((28, 28, 1), 255, np.uint8)

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import PIL.Image
@@ -388,6 +389,27 @@ def test_a_resplit_pools_train_and_test():
   assert len(set(everything)) == len(everything)
 
 
+@pytest.mark.parametrize(
+  ("fields", "match"),
+  [
+    ({"image_size": (14, 14)}, r"`data.image_size` .*got \(14, 14\)"),
+    ({"in_memory": False}, "`data.in_memory` must keep its default"),
+    ({"augment": "crop_flip"}, "`data.augment` .*'mnist_5k' are; got 'crop_"),
+    (
+      {"augment": "crop_flip", "resplit": (40, 10)},
+      "`data.augment` .*with `data.resplit` are",
+    ),
+    (
+      {"hold_out_by": "track", "resplit": (40, 10)},
+      "`data.resplit` cannot keep groups apart; .*got 'track'",
+    ),
+  ],
+)
+def test_options_that_would_be_ignored_are_refused(fields, match):
+  with pytest.raises(ValueError, match=match):
+    load_split(config_of("mnist_5k", **fields), "train")
+
+
 # Record by record.
 
 
@@ -429,6 +451,13 @@ def test_images_of_many_sizes_are_resized(tmp_path):
   memory = load_split(config_of(name, **fields), "train")
   batch = streamed.read(np.arange(7), some_keys(7))
   np.testing.assert_array_equal(batch["image"], memory.arrays["image"])
+
+
+def test_images_of_many_sizes_are_resized_in_a_resplit(tmp_path):
+  name = write(Varying, tmp_path)
+  fields = {"data_dir": str(tmp_path), "image_size": (4, 8)}
+  train = load_split(config_of(name, resplit=(2, 2), **fields), "train")
+  assert train.spec["image"].shape == (4, 8, 3)
 
 
 def test_an_augmentation_depends_on_the_key_alone(tiny):
@@ -474,6 +503,51 @@ def test_a_source_of_one_s_own(monkeypatch):
     for split in SPLITS
   }
   assert sizes == {"train": 6, "validation": 2, "test": 3}
+
+
+def of_examples(**arrays):
+  """A source of four examples with other fields, by module:attribute."""
+  images = np.zeros((4, 4, 4, 1), np.uint8)
+  labels = np.arange(4, dtype=np.int32) % 2
+  return ArraySource({"image": images, "label": labels, **arrays}, 2)
+
+
+@pytest.mark.parametrize(
+  ("arrays", "match"),
+  [
+    ({"index": np.arange(4)}, "must not have a field 'index'"),
+    ({"mask": np.ones((4, 4, 4))}, "must not have a field 'mask'"),
+    ({"image": np.zeros((4, 4, 4, 1), bool)}, "uint8 or floating; got bool"),
+    ({"image": np.zeros((4, 4, 4, 1), int)}, "uint8 or floating; got int64"),
+    ({"label": np.zeros(4)}, "Labels must be integers; got float64"),
+    ({"label": np.arange(4)}, r"in \[0, 2\), `num_classes`; got 0 to 3"),
+    ({"label": -np.ones(4, int)}, "got -1 to -1"),
+  ],
+)
+def test_examples_that_would_be_misread_are_refused(monkeypatch, arrays, match):
+  monkeypatch.setitem(sys.modules, "mine", types.ModuleType("mine"))
+  sys.modules["mine"].data = lambda config, split: of_examples(**arrays)
+  with pytest.raises(ValueError, match=match):
+    load_split(config_of("mine:data"), "train")
+
+
+def test_classes_are_chosen_by_the_first_of_several_labels(monkeypatch):
+  labels = np.array([[0, 1], [1, 0], [0, 0], [1, 1]], np.int32)
+  monkeypatch.setitem(SOURCES, "rows", lambda _: of_examples(label=labels))
+  chosen = load_split(config_of("rows", classes=(1,)), "train")
+  assert chosen.labels.tolist() == [[1, 0], [1, 1]]
+
+
+def test_a_train_that_groups_leave_too_small_is_refused(monkeypatch):
+  arrays = {
+    "image": np.zeros((8, 4, 4, 1), np.uint8),
+    "label": np.zeros(8, np.int32),
+    "track": np.repeat(np.arange(2), 4),
+  }
+  monkeypatch.setitem(SOURCES, "tracks", lambda _: ArraySource(arrays, 1))
+  fields = {"hold_out_by": "track", "validation_size": 3, "train_size": 5}
+  with pytest.raises(ValueError, match="`data.train_size` must be at most 4"):
+    load_split(config_of("tracks", **fields), "train")
 
 
 def test_arrays_of_several_lengths_are_refused():

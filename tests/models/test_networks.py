@@ -397,6 +397,9 @@ def test_a_network_without_the_flag_is_refused():
     ("cnn", {"widths": 3}, "option of model.*got 'widths'"),
     ("st_cnn", {"localisation": "con"}, "`model.localisation` .*'conv'"),
     ("staged", {"localisation": "shared", "places": (0,)}, "for a transf.*st_"),
+    ("staged", {"places": (1,), "output_size": (8, 8)}, "`model.output_size`"),
+    ("colocaliser", {"iterations": 2}, "`model.iterations` is not .*got 2"),
+    ("parts", {"features": (8,)}, "`model.features` is not for parts"),
     (
       "st_cnn",
       {"localisation_options": {"unit": 3}},

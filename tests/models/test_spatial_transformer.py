@@ -101,6 +101,18 @@ def test_every_family_starts_at_the_identity(name):
   np.testing.assert_array_equal(warped, np.concatenate([x, x], -1))
 
 
+def test_bytes_are_localised_as_their_floats_are():
+  """Sums of bytes would overflow."""
+  x = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), np.uint8)
+  module = SpatialTransformer(ConvLocalisation())
+  params = initialised(module, x)
+  params["params"][HEAD]["kernel"] += 0.01
+  theta = run(module, params, x)[1].theta
+  floats = run(module, params, x.astype(np.float32))[1].theta
+  np.testing.assert_array_equal(theta, floats)
+  assert (theta[0] != theta[1]).any()
+
+
 def test_the_gradient_reaches_the_head_at_the_start():
   """A sampler whose gradient vanishes on the lattice would never learn."""
   x = images(3, 10, 8, 2)

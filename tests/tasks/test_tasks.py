@@ -210,6 +210,14 @@ def test_co_localisation_by_hand():
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_box_of_nan_is_not_found():
+  task = make_task("colocalisation")
+  batch = {"box": jnp.array([[-0.5, -0.5, 0.5, 0.5]])}
+  for scale, wrong in ((0.5, False), (jnp.nan, True)):
+    outputs = {"theta": jnp.array([[scale, 0.0, 0.0]])}
+    assert task.metrics["error"](outputs, batch).tolist() == [wrong]
+
+
 def test_co_localisation_ignores_padding():
   outputs = {name: floats(SIZE, 5) * 3 for name in ("found", "random")}
   outputs["random"] += 1

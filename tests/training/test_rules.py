@@ -70,3 +70,28 @@ def test_no_length_at_all_is_refused():
   config = _config("num_epochs", 0.0)
   with pytest.raises(ValueError, match="`num_steps` or `num_epochs` must be"):
     check_fields(config)
+
+
+@pytest.mark.parametrize(
+  ("section", "name", "near"),
+  [
+    ("optim", "learnig_rate", "optim.learning_rate"),
+    ("penalty", "thta", "penalty.theta"),
+    ("data", "train_distorsion", "data.train_distortion"),
+  ],
+)
+def test_an_unknown_field_is_refused(section, name, near):
+  config = common.get_base()
+  config[section][name] = 1.0
+  match = f"no field '{section}.{name}'. Nearest: {near}"
+  with pytest.raises(ValueError, match=match):
+    check_fields(config)
+
+
+def test_what_is_one_s_own_has_fields_of_its_own():
+  config = common.get_base()
+  config.optim.name, config.optim.beta = "mine:optimiser", 0.5
+  config.data.name, config.data.folder = "mine:data", "x"
+  config.task.width = 3
+  config.data.distortion_options.darkest = 0.2
+  check_fields(config)
