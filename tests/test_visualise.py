@@ -265,10 +265,12 @@ def test_a_picture_has_one_size_wherever_the_grid_looks(size):
   assert shapes == {(275, 230, 3)}
 
 
-def test_a_transformer_of_feature_maps_has_its_input_above_its_output():
+@pytest.mark.parametrize("shape", [(4, 4, 16), (8, 8, 1)])
+def test_a_transformer_of_feature_maps_has_its_input_above_its_output(shape):
+  """Also where the maps are shaped as the images are."""
   images = np.zeros((2, 8, 8, 1), np.float32)
-  maps = np.random.default_rng(0).uniform(size=(2, 4, 4, 16))
-  grid = np.stack([np.asarray(stn.regular_grid((4, 4)))[None]] * 2)
+  maps = np.random.default_rng(0).uniform(size=(2, *shape))
+  grid = np.stack([np.asarray(stn.regular_grid(shape[:2]))[None]] * 2)
   first = np.stack([np.asarray(stn.regular_grid((8, 8)))[None]] * 2)
   warps = {
     "st": warp_of(first, images, images[:, None]),

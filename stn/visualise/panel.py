@@ -119,15 +119,21 @@ def _short(name: str, names: Sequence[str]) -> str:
   return last if alike == 1 else name
 
 
+def _sees(warp: Any, images: np.ndarray) -> bool:
+  """Whether a transformer warps the images, and no map of their shape."""
+  inputs = np.asarray(warp.input, np.float32)
+  return inputs.shape == images.shape and np.allclose(
+    inputs, np.asarray(images, np.float32), atol=0.02
+  )
+
+
 def _rows(
   images: np.ndarray, captions: Sequence[Any], warps: Mapping[str, Any]
 ) -> list[_Row]:
   """The rows of a panel, from the top."""
   size = images.shape[1:-1]
   on_input = [
-    np.asarray(warp.grid)
-    for warp in warps.values()
-    if warp.input.shape[1:] == images.shape[1:]
+    np.asarray(warp.grid) for warp in warps.values() if _sees(warp, images)
   ]
   colours = 0
 
@@ -143,7 +149,7 @@ def _rows(
     label = _short(name, list(warps))
     inputs, outputs = np.asarray(warp.input), np.asarray(warp.output)
     grids, first = np.asarray(warp.grid), colours
-    if inputs.shape[1:] != images.shape[1:]:
+    if not _sees(warp, images):
       first = 0
 
       def draw_map(axes, n, inputs=inputs, grids=grids):
