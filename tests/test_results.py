@@ -599,7 +599,7 @@ def test_the_readme_shows_rows_of_the_docs():
 
 
 def test_every_documented_command_is_found():
-  assert len(COMMANDS) == 13
+  assert len(COMMANDS) == 15
 
 
 @pytest.mark.parametrize(("value", "command"), COMMANDS)
