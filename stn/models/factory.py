@@ -104,7 +104,9 @@ def _transformer(
   named = options.transform in TRANSFORMS and not options.transform_options
   return SpatialTransformer(
     _localisation(localisation, options, may_share=may_share),
-    transform=options.transform if named else family,
+    transform=options.transform
+    if named
+    else functools.partial(_family, options),
     output_size=tuple(options.output_size) or None,
     num_transformers=options.num_transformers,
     iterations=options.iterations,

@@ -53,7 +53,8 @@ class SpatialTransformer(nn.Module):
       of its parameters hold the word "localisation" wherever it is made: see
       `stn.training.optim`. One that several transformers share must be named
       so.
-    transform: a name in `stn.TRANSFORMS`, or a `Transform`.
+    transform: a name in `stn.TRANSFORMS`, a `Transform`, or a function of
+      `ndim`, the number of spatial axes, that makes one.
     output_size: spatial size of the output; None keeps the input's.
     num_transformers: transformers in parallel, K. Each sees, and returns, all
       channels.
@@ -101,7 +102,7 @@ class SpatialTransformer(nn.Module):
   """
 
   localisation: nn.Module | Sequence[nn.Module]
-  transform: str | Transform = "affine"
+  transform: str | Transform | Callable[..., Transform] = "affine"
   output_size: Sequence[SupportsIndex] | None = None
   num_transformers: int = 1
   iterations: int = 1
@@ -151,8 +152,10 @@ class SpatialTransformer(nn.Module):
         f"{x.shape}."
       )
     family = self.transform
-    if not isinstance(family, Transform):
+    if isinstance(family, str):
       family = get_transform(family, ndim=d)
+    elif not isinstance(family, Transform):
+      family = family(ndim=d)
     self._check(family)
     initial = self._start(family)
     start = initial  # of what is predicted
@@ -227,6 +230,13 @@ class SpatialTransformer(nn.Module):
     networks = self.localisation
     return list(networks) if isinstance(networks, Sequence) else [networks]
 
+  @property
+  def _name(self) -> str:
+    """Of the family, for errors."""
+    return (
+      repr(self.transform) if isinstance(self.transform, str) else "another"
+    )
+
   def _check(self, family: Transform) -> None:
     """Raises ValueError if attributes do not fit each other."""
     for name in ("num_transformers", "iterations"):
@@ -242,7 +252,7 @@ class SpatialTransformer(nn.Module):
     if self.iterations > 1 and not family.has_identity:
       raise ValueError(
         f"`iterations` (={self.iterations}) compose warps that start at the "
-        f"identity, which is none of the family {self.transform!r}."
+        f"identity, which is none of the family {self._name}."
       )
     number = len(self._networks())
     if number not in (1, self.num_transformers):
@@ -252,7 +262,7 @@ class SpatialTransformer(nn.Module):
       )
     if self.centroid and not family.shift:
       raise ValueError(
-        f"`centroid` needs a family with a translation; got {self.transform!r}."
+        f"`centroid` needs a family with a translation; got {self._name}."
       )
     if self.limit is not None:
       limit = np.asarray(self.limit)

@@ -59,6 +59,9 @@ def warp_sums(warp: Warp, mask: jax.Array) -> dict[str, jax.Array]:
     weight = mask.reshape(-1, *[1] * (value.ndim - 1))
     return jnp.where(weight, value, 0).sum(axis=0)
 
+  area = _area(grid) / whole
+  if 1 in warp.grid.shape[2:-1]:
+    area = jnp.ones_like(area)
   weight = mask[:, None, None]
   return {
     "sum": total(theta),
@@ -66,7 +69,7 @@ def warp_sums(warp: Warp, mask: jax.Array) -> dict[str, jax.Array]:
     "min": jnp.where(weight, theta, jnp.inf).min(axis=0),
     "max": jnp.where(weight, theta, -jnp.inf).max(axis=0),
     "outside": total(outside(grid).mean(axis=-1)),
-    "area": total(_area(grid) / whole),
+    "area": total(area),
     "pixels": total(pixels),
     "pixels_square": total(pixels**2),
   }
@@ -98,7 +101,8 @@ def warp_statistics(
   Returns:
     "outside": the share of samples outside of the input. "area": that of the
     region it looks at over that of the input, by the covariance of its samples:
-    |det A| for an affine map. "spread": how much the place of a sample differs
+    |det A| for an affine map; 1 for outputs of one pixel along an axis, which
+    have no area. "spread": how much the place of a sample differs
     from example to example, the standard deviation in pixels of the input.
   """
   mean = sums["pixels"] / count

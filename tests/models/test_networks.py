@@ -491,6 +491,22 @@ def test_a_family_a_kernel_and_a_rule_of_one_s_own(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("shape", [(12, 1), (6, 5, 4, 1)], ids=str)
+def test_options_of_a_family_go_with_any_number_of_axes(shape):
+  transformer = create_model(
+    "st_fcn",
+    (10,),
+    transform="bspline",
+    transform_options={"num_control_points": 4},
+  ).transformer
+  x = jnp.asarray(random_image(2, *shape))
+  variables = jax.jit(transformer.init)(KEY, x)
+  warped, warp = transformer.apply(variables, x)
+  np.testing.assert_allclose(warped, x, atol=1e-6)
+  ndim = len(shape) - 1
+  assert warp.theta.shape == (2, 1, ndim * 4**ndim)
+
+
 # Localisation networks.
 
 

@@ -53,6 +53,14 @@ def test_the_area_is_that_of_the_determinant():
   )
 
 
+def test_a_row_of_pixels_has_no_area_and_has_not_collapsed():
+  warp = make_warp([scaled(0.5), scaled(0.6)], (1, 8))
+  sums = jax.jit(warp_sums)(warp, jnp.ones(2, bool))
+  found = warp_statistics(jax.tree.map(np.asarray, sums), 2.0)
+  assert found["area"] == [1.0]
+  assert problem(found) is None
+
+
 @pytest.mark.parametrize(("right", "share"), [(2.0, 1.0), (1.0, 0.5)])
 def test_the_share_of_samples_outside(right, share):
   found = statistics([scaled(1.0, right=right)])
