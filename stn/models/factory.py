@@ -147,8 +147,9 @@ def _refuse_unused(model: str, options: Options, *names: str) -> None:
   """Raises ValueError if an option is set that a network does not have."""
   defaults = Options()
   for name in names:
-    value = getattr(options, name)
-    if value != getattr(defaults, name):
+    value, default = getattr(options, name), getattr(defaults, name)
+    # A config that was read from JSON has lists.
+    if (list(value) != list(default)) if default == () else value != default:
       raise ValueError(f"`model.{name}` is not for {model}; got {value!r}.")
 
 

@@ -1,5 +1,7 @@
 """Networks by name: sizes, outputs, modes, state, and what they leave."""
 
+import dataclasses
+import json
 import pathlib
 
 import flax.linen as nn
@@ -17,6 +19,7 @@ from stn.models import (
   LOCALISATIONS,
   MODELS,
   FCLocalisation,
+  Options,
   SpatialTransformer,
   create_model,
   to_network,
@@ -489,6 +492,12 @@ def test_a_family_a_kernel_and_a_rule_of_one_s_own(monkeypatch):
       transform="test_networks:squeeze",
       transform_options={"axes": 1},
     )
+
+
+@pytest.mark.parametrize("name", ["parts", "staged", "colocaliser"])
+def test_a_config_from_json_has_lists(name):
+  defaults = dataclasses.asdict(Options())
+  create_model(name, (10,), **json.loads(json.dumps(defaults)))
 
 
 @pytest.mark.parametrize("shape", [(12, 1), (6, 5, 4, 1)], ids=str)

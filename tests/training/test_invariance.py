@@ -130,6 +130,7 @@ def test_bad_requests(config, experiment):
     config.data.distortion = "volume"
     config.data.distortion_options.size = 12
     config.model.name = "projection"
+    config.model.features = ()
   volumes = Experiment.build(config, split="test")
   with pytest.raises(ValueError, match=r"of images .*have shape \(12, 12, 12"):
     measure_invariance(volumes, state, "test")
