@@ -128,11 +128,11 @@ def test_bad_requests(config, experiment):
     measure_invariance(experiment, state, "test", 0)
   with config.unlocked():
     config.data.distortion = "volume"
-    config.data.distortion_options.size = 12
+    config.data.distortion_options.size = 30
     config.model.name = "projection"
     config.model.features = ()
   volumes = Experiment.build(config, split="test")
-  with pytest.raises(ValueError, match=r"of images .*have shape \(12, 12, 12"):
+  with pytest.raises(ValueError, match=r"of images .*have shape \(30, 30, 30"):
     measure_invariance(volumes, state, "test")
 
 
