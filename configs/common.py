@@ -4,6 +4,7 @@ A config is data: this folder imports nothing of stn.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def parse_arg(arg: str, **defaults: str) -> dict[str, str]:
@@ -141,7 +142,8 @@ def get_base() -> ConfigDict:
   optim.weight_decay = 1e-2  # of kernels, not of biases
   optim.clip_norm = 1.0  # of localisation nets, and of the rest; 0: no limit
   optim.localisation_lr = 0.3  # factor on the localisation nets' learning rate
-  optim.localisation_warmup = 0.0  # share of the steps in which it rises from 0
+  # Share of the steps in which it rises from 0; None: 0 for adamw, 0.4 for sgd.
+  optim.localisation_warmup = placeholder(float)
 
   # Added to the loss, weighted: stn/training/penalty.py.
   config.penalty = ConfigDict({"outside": 0.0, "theta": 0.0})
@@ -255,6 +257,7 @@ def set_recipe(config: ConfigDict, name: str) -> None:
     config.optim.weight_decay = 0.0
     config.optim.clip_norm = 0.0
     config.optim.localisation_lr = 1.0
+    config.optim.localisation_warmup = 0.0
     config.model.localisation_options.norm = False
     config.model.iterations = 1
     config.num_steps = 150_000

@@ -612,6 +612,10 @@ def test_a_documented_command_makes_the_config_of_its_row(value, command):
     {name[1:]: parse_value(text) for name, text in settings.items()},
   )
   config = flatten(json.loads(file.make().to_json()))
+  # None is that of the optimiser, see `stn.training.optim`.
+  assert config["optim.name"] == "adamw"
+  assert config["optim.localisation_warmup"] is None
+  config["optim.localisation_warmup"] = 0.0
   rows = [
     row
     for row in read(sorted((ROOT / "results").glob("*.jsonl")))

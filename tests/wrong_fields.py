@@ -53,6 +53,7 @@ WRONG = [
   *((name, 1, "True or False") for name in BOOLS),
   *((name, 3, "a string") for name in STRINGS),
   ("optim.localisation_warmup", 1.5, "in [0, 1]"),
+  ("optim.localisation_warmup", "all", "None or a finite number"),
   ("seed", -1, "in [0, 4294967295]"),
   ("seed", 2**32, "in [0, 4294967295]"),
   ("data.eval_seed", 0.5, "an integer"),

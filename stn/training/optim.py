@@ -59,6 +59,10 @@ def _is_zero(number: Any) -> bool:
   return isinstance(number, (int, float)) and not number
 
 
+# Where a config does not say: the steps of SGD are as large as gradients are,
+# and those of a classifier that has learned nothing yet lead theta anywhere.
+_LOCALISATION_WARMUP = {"sgd": 0.4}
+
 OPTIMIZERS = {
   "sgd": lambda config, schedule: optax.chain(
     optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
@@ -145,7 +149,7 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
       largest norm of the gradient of localisation networks, and of that of the
       rest, 0 for no limit; `localisation_lr`, the factor on the learning rate
       of localisation networks, and `localisation_warmup`, the share of steps in
-      which it rises from 0.
+      which it rises from 0; None takes 0.4 for "sgd" and 0 for all else.
     num_steps: length of the training.
 
   Returns:
@@ -172,7 +176,10 @@ def make_optimizer(config: Any, num_steps: int) -> optax.GradientTransformation:
   if not _is_zero(config.clip_norm):
     parts.append(_clip(config.clip_norm))
   parts.append(make(config, schedule))
-  rise = round(config.localisation_warmup * num_steps)
+  share = config.localisation_warmup
+  if share is None:
+    share = _LOCALISATION_WARMUP.get(config.name, 0.0)
+  rise = round(share * num_steps)
   slower = optax.scale_by_schedule(
     lambda count: (
       config.localisation_lr * jnp.minimum((count + 1) / (rise + 1), 1)

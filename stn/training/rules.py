@@ -121,7 +121,12 @@ NUMBER = Rule((FINITE,))
 NUMBERS = Rule((SEQUENCE, ("finite numbers", _all_finite)))
 POSITIVE_NUMBERS = Rule((SEQUENCE,), (FINITE, POSITIVE))
 NOT_NEGATIVE = Rule(_NOT_NEGATIVE)
-SHARE = Rule((FINITE, within(0, 1)))
+SHARE_OR_NONE = Rule(
+  (
+    ("None or a finite number", lambda x: x is None or _is_finite(x)),
+    ("in [0, 1]", lambda x: x is None or 0 <= x <= 1),
+  )
+)
 SHARE_BELOW_1 = Rule((FINITE, within(0, 1, half_open=True)))
 STRINGS = Rule((SEQUENCE,), STRING.conditions)
 
@@ -185,7 +190,7 @@ RULES: Mapping[str, Rule] = {
   "optim.weight_decay": NOT_NEGATIVE,
   "optim.clip_norm": NOT_NEGATIVE,
   "optim.localisation_lr": NOT_NEGATIVE,
-  "optim.localisation_warmup": SHARE,
+  "optim.localisation_warmup": SHARE_OR_NONE,
   "penalty.outside": NOT_NEGATIVE,
   "penalty.theta": NOT_NEGATIVE,
   "num_epochs": NOT_NEGATIVE,

@@ -86,6 +86,22 @@ def test_the_multiplier_rises_in_a_warm_up():
   np.testing.assert_allclose(rates, [0.125, 0.25, 0.375, 0.5, 0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "rises"), [("sgd", True), ("adamw", False)])
+def test_with_sgd_localisation_starts_slowly_by_default(name, rises):
+  config = common.get_base().optim
+  config.update({"name": name, "schedule": "constant", "clip_norm": 0.0})
+  assert config.localisation_warmup is None
+  default = optim.make_optimizer(config, 10)
+  config.localisation_warmup = 0.4 if rises else 0.0
+  said = optim.make_optimizer(config, 10)
+  states = default.init(PARAMS), said.init(PARAMS)
+  (first, _), (second, _) = (
+    optimizer.update(ONES, state, PARAMS)
+    for optimizer, state in zip((default, said), states, strict=True)
+  )
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
 def test_the_multiplier_reaches_every_parameter_of_a_model_s_localisation():
   network = models.to_network(models.create_model("st_cnn", (10,)))
   params, _ = jax.eval_shape(
