@@ -301,7 +301,9 @@ def test_angles_of_turned_digits_are_rows():
   assert module.transformer.output_size == (44, 24)
   assert module.classifier.wrap_rows
   # The last column looks at the edge of the image, in the middle of its sides.
-  grid = stn.transform_grid(module.transformer.transform(ndim=2), np.zeros(2), (44, 24))
+  grid = stn.transform_grid(
+    module.transformer.transform(ndim=2), np.zeros(2), (44, 24)
+  )
   radii = np.linalg.norm(grid, axis=-1)
   assert 0.9 < radii.max() < 1.0
 

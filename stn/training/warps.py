@@ -18,8 +18,8 @@ _OUTSIDE = 0.8
 _AREA = 50.0
 
 _ADVICE = {
-  "collapsed": "Try a smaller optim.localisation_lr, model.limit, or "
-  "penalty.outside.",
+  "collapsed": "Try a smaller optim.localisation_lr, "
+  "optim.localisation_warmup=0.4, model.limit, or penalty.outside.",
   "still": "Try another optim.localisation_lr, model.centroid, or "
   "model.gradient=multiscale.",
 }
