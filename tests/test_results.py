@@ -251,6 +251,13 @@ def test_a_field_that_older_runs_lack_does_not_keep_them_apart():
   ]
 
 
+def test_a_field_that_is_none_does_not_keep_them_apart():
+  configs = [{"optim": {"localisation_warmup": x}} for x in (0.0, None)]
+  runs = [run_of(seed=i, config=config) for i, config in enumerate(configs)]
+  [row] = summarise(runs)
+  assert (row["seeds"], row["setting"]) == (2, {})
+
+
 def test_an_option_that_is_left_out_differs_from_one_that_is_set():
   configs = [
     {"task": {"name": "classification"}},

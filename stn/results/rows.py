@@ -187,8 +187,9 @@ def settings(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """In what the configs of runs that agree in `GROUP` differ.
 
   Args:
-    runs: from `read`. A config that lacks a field is older than the field, and
-      not compared; but an option that it lacks was left out.
+    runs: from `read`. A config that lacks a field, or has None there, is older
+      than the field, or does not say, and is not compared; but an option that
+      it lacks was left out.
 
   Returns:
     For each run the fields, by their dotted names, that are not the same in
@@ -200,7 +201,11 @@ def settings(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     >>> settings([{"config": {"dropout": 0.1}}, {"config": {"dropout": 0.2}}])
     [{'dropout': 0.1}, {'dropout': 0.2}]
   """
-  configs = [{**_LEFT_OUT, **flatten(run.get("config", {}))} for run in runs]
+  configs = [
+    _LEFT_OUT
+    | {n: x for n, x in flatten(run.get("config", {})).items() if x is not None}
+    for run in runs
+  ]
   different = []
   for name in sorted({*itertools.chain(*configs)} - {*_AVERAGED}):
     values = [config[name] for config in configs if name in config]
