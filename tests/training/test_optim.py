@@ -126,6 +126,7 @@ def _norm(tree):
 
 def test_the_norms_of_localisation_and_of_the_rest_are_limited_each():
   fields = {"name": "sgd", "learning_rate": 1.0, "localisation_lr": 1.0}
+  fields["localisation_warmup"] = 0.0
   grads = ONES | {"localisation": jax.tree.map(lambda x: 9 * x, PARAMS["head"])}
   updates = _update(grads, clip_norm=0.5, **fields)
   for part in ("localisation", "head"):
