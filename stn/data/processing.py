@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped
 
 from stn._checks import lookup
 from stn.data.scenes import Example, distortion_of, get_distortion
+from stn.data.sources import RESERVED
 
 # (key, example) -> example, of one example: pure, for jit and vmap.
 Prepare = Callable[[jax.Array, Example], Example]
@@ -214,7 +215,7 @@ def prepare_once(
     >>> bool((images[0] != images[1]).all())
     True
   """
-  about = {name: batch[name] for name in ("index", "mask") if name in batch}
+  about = {name: batch[name] for name in RESERVED if name in batch}
   examples = {name: x for name, x in batch.items() if name not in about}
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["index"])
   return {**jax.vmap(prepare)(keys, examples), **about}

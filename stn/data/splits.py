@@ -111,7 +111,8 @@ def _official(config: Any, split: str) -> Source:
   name = config.name
   if name in SOURCES:
     return SOURCES[name](split)
-  return open_tfds(name, split, config.data_dir, list(SOURCES))
+  records = open_tfds(name, split, config.data_dir, list(SOURCES))
+  return dataclasses.replace(records, image_size=tuple(config.image_size))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,13 +146,6 @@ def _in_memory(source: Source) -> ArraySource:
   return cast(ArraySource, source)
 
 
-def _sized(source: Source, config: Any) -> Source:
-  """Records that are decoded to `config.image_size`; others as they are."""
-  if not isinstance(source, RecordSource):
-    return source
-  return dataclasses.replace(source, image_size=tuple(config.image_size))
-
-
 def _check_in_memory(config: Any) -> None:
   """Refuses what is for records where there are arrays."""
   sized = config.image_size and not config.resplit
@@ -176,7 +170,7 @@ def _resplit(config: Any, split: str) -> Source:
       "`data.resplit` cannot keep groups apart; `data.hold_out_by` must be '' "
       f"with it, got {config.hold_out_by!r}."
     )
-  pool = _Joined(*(_sized(_official(config, s), config) for s in SPLITS[::2]))
+  pool = _Joined(_official(config, "train"), _official(config, "test"))
   labels = pool.labels
   num_train, num_test = config.resplit
   share = min(1, len(labels) / (num_train + num_test))
@@ -295,7 +289,6 @@ def _has_held(config: Any) -> bool:
 def _decoded(source: RecordSource, config: Any, split: str) -> Source:
   """Decoding as the config says: all of it now, or record by record."""
   augment = lookup("data.augment", config.augment, AUGMENTATIONS)
-  source = cast(RecordSource, _sized(source, config))
   if config.in_memory:
     if config.augment != "none":
       raise ValueError(

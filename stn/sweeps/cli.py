@@ -37,14 +37,14 @@ def main(file: ConfigFile, values: Mapping[str, str], flags: Any) -> int:
   """
   options = Options(**{name: getattr(flags, name) for name in _OPTIONS})
   sweep = make_sweep(file, flags.workdir, flags.sweep, values, options)
-  search = check(sweep, options)
   if flags.dry_run:
-    if search is not None:
+    if check(sweep, options) is not None:
       print("The items of a search are drawn as it runs.", file=sys.stderr)
     for command in commands(sweep, options):
       print(command)
     return 0
   if flags.cluster:
+    check(sweep, options)
     for job in cluster.submit(
       sweep, sys.argv, flags.jobs, flags.cluster, flags.cluster_options
     ):

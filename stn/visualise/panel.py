@@ -132,8 +132,9 @@ def _rows(
 ) -> list[_Row]:
   """The rows of a panel, from the top."""
   size = images.shape[1:-1]
+  sees = {name: _sees(warp, images) for name, warp in warps.items()}
   on_input = [
-    np.asarray(warp.grid) for warp in warps.values() if _sees(warp, images)
+    np.asarray(warp.grid) for name, warp in warps.items() if sees[name]
   ]
   colours = 0
 
@@ -149,7 +150,7 @@ def _rows(
     label = _short(name, list(warps))
     inputs, outputs = np.asarray(warp.input), np.asarray(warp.output)
     grids, first = np.asarray(warp.grid), colours
-    if not _sees(warp, images):
+    if not sees[name]:
       first = 0
 
       def draw_map(axes, n, inputs=inputs, grids=grids):
