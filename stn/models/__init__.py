@@ -16,7 +16,7 @@ from stn.models.localisation import (
   MapLocalisation,
   StridedLocalisation,
 )
-from stn.models.network import Network, to_network
+from stn.models.network import Network, is_localisation, to_network
 from stn.models.options import Options
 from stn.models.part_network import PartNetwork
 from stn.models.projection import Projection
@@ -47,5 +47,6 @@ __all__ = [
   "Warp",
   "check_name",
   "create_model",
+  "is_localisation",
   "to_network",
 ]

@@ -94,3 +94,22 @@ def to_network(module: nn.Module) -> Network:
     return outputs, {"warps": warps}, {**model_state, **updated}
 
   return Network(init, apply)
+
+
+def is_localisation(params: Any) -> Any:
+  """Marks the parameters of localisation networks, by path.
+
+  Args:
+    params: a nested dict of arrays.
+
+  Returns:
+    The same tree of bools: True where a name on the path holds "localisation",
+    in upper or lower case.
+
+  Example:
+    >>> is_localisation({"localisation_head": {"bias": 0}, "head": {"bias": 0}})
+    {'head': {'bias': False}, 'localisation_head': {'bias': True}}
+  """
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: "localisation" in jax.tree_util.keystr(path).lower(), params
+  )

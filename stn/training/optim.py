@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from stn._checks import lookup
+from stn.models import is_localisation
 
 
 def _of_peak(make: Callable[[Any, int], optax.Schedule]) -> Callable:
@@ -74,25 +75,6 @@ OPTIMIZERS = {
     schedule, weight_decay=config.weight_decay, mask=_is_kernel
   ),
 }
-
-
-def is_localisation(params: Any) -> Any:
-  """Marks the parameters of localisation networks, by path.
-
-  Args:
-    params: a nested dict of arrays.
-
-  Returns:
-    The same tree of bools: True where a name on the path holds "localisation",
-    in upper or lower case.
-
-  Example:
-    >>> is_localisation({"localisation_head": {"bias": 0}, "head": {"bias": 0}})
-    {'head': {'bias': False}, 'localisation_head': {'bias': True}}
-  """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: "localisation" in jax.tree_util.keystr(path).lower(), params
-  )
 
 
 def _clip(limit: float | jax.Array) -> optax.GradientTransformation:

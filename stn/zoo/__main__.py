@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from stn._extras import needs
 from stn.zoo import FORMATS, export_run, load, names
 
 
@@ -27,8 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in names():
       print(json.dumps({"name": name, **load(name).card}))
     return
-  from stn.training import CheckpointError
+  with needs("train", "Exporting a run"):
+    from stn.command_line import quieten
+    from stn.training import CheckpointError
 
+  quieten()
   try:
     files = export_run(
       args.workdir,

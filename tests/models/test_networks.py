@@ -22,10 +22,10 @@ from stn.models import (
   Options,
   SpatialTransformer,
   create_model,
+  is_localisation,
   to_network,
 )
 from stn.models.layers import max_pool_2x2
-from stn.training import optim
 
 KEY = jax.random.key(0)
 # Inputs of one example, and options, where they are not those of a digit.
@@ -174,7 +174,7 @@ def test_transformers_before_the_stages(name, places):
     "house_numbers": (48, 64, 128),
   }[name]
   assert channels == [3, *features][: len(places)]
-  slow = optim.is_localisation(params)
+  slow = is_localisation(params)
   for place in places:
     assert all(jax.tree.leaves(slow[f"transformers_{place}"]))
 

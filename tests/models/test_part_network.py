@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from cases import random_image
 
-from stn.models import PartNetwork, ResNet, create_model, to_network
-from stn.training import optim
+from stn.models import (
+  PartNetwork,
+  ResNet,
+  create_model,
+  is_localisation,
+  to_network,
+)
 
 KEY = jax.random.key(0)
 
@@ -116,7 +121,7 @@ def test_gradients_reach_the_localisation_network_alone_marked_as_such():
 
   grads = jax.grad(loss)(params)
   assert np.abs(grads["transformer"]["localisation_head"]["bias"]).min() > 0
-  marked = optim.is_localisation(params)
+  marked = is_localisation(params)
   assert all(jax.tree.leaves(marked.pop("transformer")))
   assert not any(jax.tree.leaves(marked))
 

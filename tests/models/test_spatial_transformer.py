@@ -14,8 +14,8 @@ from stn.models import (
   FCLocalisation,
   SpatialTransformer,
   create_model,
+  is_localisation,
 )
-from stn.training.optim import is_localisation
 
 SMALL = FCLocalisation((8,))
 KEY = jax.random.key(0)

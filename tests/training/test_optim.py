@@ -107,7 +107,7 @@ def test_the_multiplier_reaches_every_parameter_of_a_model_s_localisation():
   params, _ = jax.eval_shape(
     network.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1))
   )
-  marks = optim.is_localisation(params)
+  marks = models.is_localisation(params)
   assert all(jax.tree.leaves(marks["transformer"]))
   assert not any(jax.tree.leaves(marks["classifier"]))
 
