@@ -66,11 +66,11 @@ def sum_groups(
     ([1.0, 0.0, 1.0], [2.0, 0.0, 1.0])
   """
   mask = jnp.ones(len(values), bool) if mask is None else mask
-  member = jax.nn.one_hot(groups, num_groups) * mask[:, None]
-  values = jnp.where(mask, values.astype(jnp.float32), 0)
+  member = (groups[:, None] == jnp.arange(num_groups)) & mask[:, None]
+  values = values.astype(jnp.float32)[:, None]
   return {
-    "sum": (member * values[:, None]).sum(axis=0),
-    "count": member.sum(axis=0),
+    "sum": jnp.where(member, values, 0).sum(axis=0),  # NaN stays in its group
+    "count": member.sum(axis=0, dtype=jnp.float32),
   }
 
 

@@ -113,6 +113,6 @@ def write(
   with needs("zoo", f"Writing {path}"):
     from safetensors.numpy import save
 
-  arrays = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+  arrays = {name: np.asarray(x, order="C") for name, x in tensors.items()}
   with replacing(pathlib.Path(path)) as partial:
     partial.write_bytes(save(arrays, metadata=dict(metadata or {})))

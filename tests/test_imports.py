@@ -75,6 +75,7 @@ MAY_IMPORT = {
   "stn.zoo": (
     "stn._checks",
     "stn._extras",
+    "stn.command_line",
     "stn.data",
     "stn.files",
     "stn.models",

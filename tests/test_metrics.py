@@ -65,6 +65,14 @@ def test_a_value_that_is_nan_is_seen():
   assert np.isnan(sum_examples(values)["loss"])
 
 
+def test_nan_stays_in_its_group():
+  values = jnp.array([1.0, jnp.nan, 0.0, 1.0])
+  sums = sum_groups(values, jnp.array([0, 0, 1, 2]), 4)
+  first, *others = divide_groups(sums)
+  assert np.isnan(first)
+  assert others == [0.0, 1.0, None]
+
+
 def test_groups_by_hand():
   means = divide_groups(sum_groups(VALUES["error"], GROUPS, 5))
   for group in range(4):

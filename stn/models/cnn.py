@@ -7,7 +7,13 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head, check_stages, max_pool_2x2, valid_conv
+from stn.models.layers import (
+  Head,
+  check_stages,
+  flat,
+  max_pool_2x2,
+  valid_conv,
+)
 
 
 class CNN(nn.Module):
@@ -53,4 +59,4 @@ class CNN(nn.Module):
     x = self.trunk(x)
     for convolve in self.convolutions[1:]:
       x = max_pool_2x2(nn.relu(convolve(x)))
-    return self.last(x.reshape(x.shape[0], -1), train)
+    return self.last(flat(x), train)

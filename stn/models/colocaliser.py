@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from stn.models.cnn import CNN
@@ -88,6 +89,7 @@ class Colocaliser(nn.Module):
     features: filters of the encoder's convolutions.
     kernel_sizes: height and width of each.
     encoding: numbers of the last of its layers.
+    dtype: of the encoder's computation; None is that of the input.
   """
 
   localisation: nn.Module
@@ -100,6 +102,7 @@ class Colocaliser(nn.Module):
   features: Sequence[int] = (32, 64)
   kernel_sizes: Sequence[int] = (9, 7)
   encoding: int = 10
+  dtype: DTypeLike | None = None
 
   def setup(self):
     """Makes the transformer, and the encoder that sees both crops."""
@@ -113,7 +116,9 @@ class Colocaliser(nn.Module):
       method=self.method,
       gradient=self.gradient,
     )
-    self.encoder = CNN((self.encoding,), self.features, self.kernel_sizes)
+    self.encoder = CNN(
+      (self.encoding,), self.features, self.kernel_sizes, dtype=self.dtype
+    )
 
   def random_crop(
     self, x: Float[jax.Array, "n h w c"], theta: Float[jax.Array, "n 3"]

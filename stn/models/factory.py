@@ -190,9 +190,15 @@ def _staged(preset: Preset, head: Sequence[int], options: Options):
 
 def _colocaliser(head: Sequence[int], options: Options):
   del head  # it ends in codes, whatever the data
+  if options.transform != "attention":
+    raise ValueError(
+      "`model.transform` must be attention for colocaliser; got "
+      f"{options.transform!r}."
+    )
   _refuse_unused(
     "colocaliser",
     options,
+    "transform_options",
     "dropout",
     "num_transformers",
     "places",
@@ -212,6 +218,7 @@ def _colocaliser(head: Sequence[int], options: Options):
     padding_mode=options.padding_mode,
     method=_own("method", options.method),
     gradient=_own("gradient", options.gradient),
+    dtype=_DTYPES[options.dtype],
     **{name: size for name, size in sizes.items() if size},
   )
 

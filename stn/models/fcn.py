@@ -7,7 +7,7 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head
+from stn.models.layers import Head, flat
 
 
 class FCN(nn.Module):
@@ -31,7 +31,7 @@ class FCN(nn.Module):
     self, x: Float[jax.Array, "n *spatial c"], train: bool = False
   ) -> Float[jax.Array, " n *head"]:
     """(N, *spatial, C) -> (N, *head)."""
-    x = x.reshape(x.shape[0], -1)
+    x = flat(x)
     for units in self.features:
       x = nn.relu(nn.Dense(units, dtype=self.dtype)(x))
     return Head(self.head, self.dropout, name="head")(x, train)

@@ -36,7 +36,7 @@ class DenseHead(nn.Module):
     shape = (x.shape[-1], start.size)
     kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.float32)
     bias = self.param("bias", lambda _: jnp.asarray(start.ravel()))
-    return (x @ kernel + bias).reshape(-1, *start.shape)
+    return (x @ kernel + bias).reshape(len(x), *start.shape)
 
 
 class CentroidHead(nn.Module):
@@ -93,7 +93,7 @@ class CentroidHead(nn.Module):
       covered = self.stride * np.array(x.shape[1:-1]) / np.array(size)
       # No farther than the edges of the input: (x, y), the last axis first.
       points = jnp.clip(points * covered[::-1].astype(np.float32), -1, 1)
-    x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
+    x = x.reshape(x.shape[0], len(points), x.shape[-1]).astype(jnp.float32)
     heat = nn.Dense(
       len(start),
       use_bias=False,
@@ -102,7 +102,7 @@ class CentroidHead(nn.Module):
     )(x)
     heat = jax.nn.softmax(heat, axis=1)
     # A uniform map is at the middle bit for bit: its sum has no terms.
-    uniform = jax.nn.softmax(jnp.zeros(len(points)))
+    uniform = jax.nn.softmax(jnp.zeros(len(points), heat.dtype))
     centroid = jnp.einsum(
       "nmk,md->nkd", heat - uniform[:, None], points, precision="highest"
     )

@@ -223,6 +223,16 @@ def same_conv(
   )
 
 
+def flat(x: Float[jax.Array, " n *rest"]) -> Float[jax.Array, "n m"]:
+  """(N, ...) -> (N, M), for N = 0, too.
+
+  Example:
+    >>> flat(jnp.ones((0, 3, 2))).shape
+    (0, 6)
+  """
+  return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
 class Head(nn.Module):
   """The last layer: from features to outputs of a shape, in float32.
 
@@ -243,7 +253,7 @@ class Head(nn.Module):
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     size = math.prod(self.shape)
     x = nn.Dense(size, dtype=jnp.float32, name="dense")(x)
-    return x.reshape(-1, *self.shape)
+    return x.reshape(len(x), *self.shape)
 
 
 def _pool(

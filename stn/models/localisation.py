@@ -21,6 +21,7 @@ from jaxtyping import Float
 from stn.models.layers import (
   average_pool,
   average_pool_2x2,
+  flat,
   max_pool,
   max_pool_2x2,
   same_conv,
@@ -66,7 +67,7 @@ class FCLocalisation(nn.Module):
     """(N, *spatial, C) -> (N, features[-1])."""
     if self.downsample > 1:
       x = average_pool(x, self.downsample)
-    x = x.reshape(x.shape[0], -1)
+    x = flat(x)
     for units in self.features:
       x = _activate(nn.Dense(units, dtype=self.dtype)(x), self.norm, self.dtype)
     return x
@@ -114,7 +115,7 @@ class ConvLocalisation(nn.Module):
       x = _activate(
         valid_conv(filters, k, self.dtype)(x), self.norm, self.dtype
       )
-    x = x.reshape(x.shape[0], -1)
+    x = flat(x)
     return _activate(
       nn.Dense(self.units, dtype=self.dtype)(x), self.norm, self.dtype
     )
@@ -213,7 +214,7 @@ class StridedLocalisation(nn.Module):
       x = _activate(convolve(x), self.norm, self.dtype)
     if self.pool > 1:
       x = max_pool(x, self.pool)
-    x = x.reshape(x.shape[0], -1)
+    x = flat(x)
     for units in self.units:
       x = _activate(nn.Dense(units, dtype=self.dtype)(x), self.norm, self.dtype)
     return x

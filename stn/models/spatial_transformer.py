@@ -186,7 +186,8 @@ class SpatialTransformer(nn.Module):
     if not self.is_initializing():
       self.sow(WARPS, "warp", warp)
     warped = jnp.moveaxis(output, 1, -2)
-    return warped.reshape(*warped.shape[:-2], -1), warp
+    *shape, number, channels = warped.shape
+    return warped.reshape(*shape, number * channels), warp
 
   def _compose(
     self,
@@ -266,9 +267,10 @@ class SpatialTransformer(nn.Module):
       )
     if self.limit is not None:
       limit = np.asarray(self.limit)
-      if limit.shape not in ((), (family.num_params,)) or not (limit > 0).all():
+      fits = limit.shape in ((), (family.num_params,))
+      if not fits or not ((limit > 0) & np.isfinite(limit)).all():
         raise ValueError(
-          "`limit` must be None, a positive number, or "
+          "`limit` must be None, a positive finite number, or "
           f"{family.num_params} of them; got {self.limit}."
         )
 

@@ -9,7 +9,13 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from stn.models.layers import Head, check_stages, max_pool_2x2, same_conv
+from stn.models.layers import (
+  Head,
+  check_stages,
+  flat,
+  max_pool_2x2,
+  same_conv,
+)
 from stn.models.localisation import (
   ConvLocalisation,
   FCLocalisation,
@@ -78,7 +84,7 @@ class StagedCNN(nn.Module):
       )
       x = activate(convolve(x))
       x = max_pool_2x2(x) if pool else x
-    x = x.reshape(x.shape[0], -1)
+    x = flat(x)
     for units in self.units:
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
       dense = nn.Dense(units, use_bias=not self.batch_norm, dtype=self.dtype)

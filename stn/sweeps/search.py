@@ -36,11 +36,21 @@ from stn.sweeps.folder import Item
 from stn.sweeps.supply import Supply
 from stn.tasks import make_task
 
+
+def _is_nested(value: Any) -> bool:
+  return isinstance(value, (list, tuple, Mapping))
+
+
+def _category(value: Any) -> Any:
+  """A choice as Optuna keeps it, which is a scalar: of others the JSON text."""
+  return json.dumps(value) if _is_nested(value) else value
+
+
 DISTRIBUTIONS = {
   "uniform": lambda low, high: FloatDistribution(low, high),
   "log_uniform": lambda low, high: FloatDistribution(low, high, log=True),
   "integers": lambda low, high: IntDistribution(low, high),
-  "choice": lambda values: CategoricalDistribution(values),
+  "choice": lambda values: CategoricalDistribution([*map(_category, values)]),
 }
 # Pruners compare trials at the same percentage of their training, which need
 # not be the same step; not before this one.
@@ -182,22 +192,33 @@ class Search(Supply):
       field: make_distribution(field, value)
       for field, value in about["space"].items()
     }
-    config: Any = file.make({**about["fixed"], **self._example()})
-    if not config.data.validation_size:
-      raise ValueError(
-        "A search must choose on a validation split; `data.validation_size` is "
-        "0."
-      )
+    for setting in self._examples():
+      config: Any = file.make({**about["fixed"], **setting})
+      if not config.data.validation_size:
+        raise ValueError(
+          "A search must choose on a validation split; `data.validation_size` "
+          "is 0."
+        )
     self._monitor = make_task(**config.task.to_dict()).monitor
     self._lock = filelock.FileLock(path / ".search.lock")
     self._mine: dict[str, optuna.Trial] = {}
 
-  def _example(self) -> Setting:
-    """Some setting of the space."""
-    return {
-      field: value["values"][0] if "values" in value else value["low"]
-      for field, value in self._about["space"].items()
-    }
+  def _examples(self) -> Iterator[Setting]:
+    """Settings of the space: each choice and each limit at least once."""
+    values = {}
+    for field, drawn in self._about["space"].items():
+      kind = int if drawn["distribution"] == "integers" else float
+      limits = [kind(drawn[end]) for end in ("low", "high") if end in drawn]
+      values[field] = drawn.get("values", limits)
+    for i in range(max(map(len, values.values()))):
+      yield {field: own[i % len(own)] for field, own in values.items()}
+
+  def _value(self, field: str, drawn: Any) -> Any:
+    """What a config gets of what Optuna drew."""
+    for value in self._about["space"][field].get("values", ()):
+      if _is_nested(value) and _category(value) == drawn:
+        return value
+    return drawn
 
   @functools.cached_property
   def study(self) -> optuna.Study:
@@ -221,7 +242,8 @@ class Search(Supply):
     ]
 
   def _item(self, trial: Any) -> Item:
-    setting = {**self._about["fixed"], **trial.params}
+    drawn = {name: self._value(name, x) for name, x in trial.params.items()}
+    setting = {**self._about["fixed"], **drawn}
     return Item(self._path / f"trial_{trial.number:04d}", setting)
 
   def _open(self, number: int) -> optuna.Trial:
@@ -254,7 +276,11 @@ class Search(Supply):
       )
       trial = self.study.ask(self._space)
       item = self._item(trial)
-      self._write(item, trial.number)
+      try:
+        self._write(item, trial.number)
+      except ValueError:  # these values do not go together
+        self.study.tell(trial, state=TrialState.FAIL)
+        raise
       self._mine[item.name] = trial
       return [item]
 

@@ -24,6 +24,7 @@ from stn.training.experiment import Experiment
 from stn.training.sharding import put_batch
 from stn.training.state import TrainState
 from stn.training.step import Apply, Batch, Prepare
+from stn.transforms import from_matrix, get_transform, invert, to_matrix
 from stn.warp import spatial_transform
 
 INPUT, OUTPUTS = "input", "outputs"
@@ -74,6 +75,15 @@ POSES: Mapping[str, Pose] = {
 }
 
 
+def _move_box(box: jax.Array, theta: jax.Array) -> jax.Array:
+  """Around the corners of a box (x0, y0, x1, y1) in a warped image."""
+  corners = box[jnp.array([[0, 1], [2, 1], [0, 3], [2, 3]])]
+  # The content of an image moves by the inverse of what samples move by.
+  back = from_matrix("affine", invert(to_matrix("affine", theta)))
+  moved = get_transform("affine").apply(back, corners)
+  return jnp.concatenate([moved.min(axis=0), moved.max(axis=0)])
+
+
 def make_posed_step(
   task: Task, apply: Apply, prepare: Prepare, key: jax.Array
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, dict[str, jax.Array]]]:
@@ -88,8 +98,10 @@ def make_posed_step(
   Returns:
     `(params, model_state, batch, theta) -> sums, seen`: the images of the
     prepared batch are warped by the affine theta (6,), repeating their borders.
-    "sums" are of the loss and the task's metrics; "seen" are arrays (N, ...):
-    "input", "outputs", and what each spatial transformer returned, by name.
+    A field "box" becomes the bounding box of its moved corners; other fields
+    stay as they are. "sums" are of the loss and the task's metrics; "seen" are
+    arrays (N, ...): "input", "outputs", and what each spatial transformer
+    returned, by name.
   """
 
   def posed_step(params, model_state, batch, theta):
@@ -99,6 +111,8 @@ def make_posed_step(
       lambda image: spatial_transform(image, theta, padding_mode="border")
     )(batch["image"])
     batch = {**batch, "image": moved}
+    if "box" in batch:
+      batch["box"] = jax.vmap(lambda box: _move_box(box, theta))(batch["box"])
     outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
     values = task.measure(outputs, batch)
     seen = {INPUT: moved}
@@ -130,10 +144,10 @@ class _Variance:
     self.squares += (poses**2).sum(axis=(0, 1))
 
   def share(self) -> float:
-    """Of the whole variance, what is within examples, in [0, 1]."""
+    """Of the whole variance, what is within examples, in [0, 1], or NaN."""
     mean = self.sum / self.values
     total = float(np.sum(self.squares / self.values - mean**2))
-    return self.within / self.examples / total if total > 0 else 0.0
+    return 0.0 if total <= 0 else self.within / self.examples / total
 
 
 def measure_invariance(

@@ -14,13 +14,15 @@ Penalty = Callable[[Mapping[str, Warp]], jax.Array]
 
 
 def _per_example(value: jax.Array) -> jax.Array:
-  return value.reshape(len(value), -1).mean(axis=1)
+  return value.mean(axis=tuple(range(1, value.ndim)))
 
 
 def outside(warp: Warp) -> jax.Array:
   """How far samples are from the input, in halves of it, on average: (N,).
 
-  It is 0 for samples inside, and its gradient leads back from anywhere.
+  It is 0 for samples inside, and its gradient leads back from anywhere; but for
+  samples beyond the horizon of a projective transform, which are far away
+  whatever theta is.
   """
   beyond = jax.nn.relu(jnp.abs(warp.grid) - 1).sum(axis=-1)
   return _per_example(beyond)

@@ -20,6 +20,7 @@ from stn.trust import check_trusted
 FOLDER = pathlib.Path(__file__).parent / "networks"
 _VERSION = 1
 _SUFFIX = ".safetensors"
+_FIELDS = {"config": dict, "input_shape": list, "head": list, "card": dict}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,6 +128,12 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     ((2, 10), ['transformer'])
   """
   path = pathlib.Path(name)
+  if path.is_dir():
+    raise ValueError(
+      f"`name` must be one of {', '.join(names())}, or a safetensors file; "
+      f"{path} is a folder. `python -m stn.zoo --workdir={path}` writes the "
+      "file of a run."
+    )
   if path.suffix != _SUFFIX:
     check_choice("name", str(name), names())
     path = FOLDER / f"{name}{_SUFFIX}"
@@ -141,11 +148,16 @@ def load(name: str | os.PathLike[str]) -> Pretrained:
     params=None,
     model_state=None,
   )
-  shapes = jax.eval_shape(
-    loaded.network.init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, *loaded.input_shape), jnp.float32),
-  )
+  try:
+    shapes = jax.eval_shape(
+      loaded.network.init,
+      jax.random.key(0),
+      jax.ShapeDtypeStruct((1, *loaded.input_shape), jnp.float32),
+    )
+  except (AttributeError, TypeError) as error:
+    raise ValueError(
+      f"The config in {path} must be that of a network: {error}"
+    ) from error
   expected = weights.flatten(*shapes)
   _check(path, tensors, expected)
   leaves = {name: jnp.asarray(tensors[name]) for name in expected}
@@ -163,11 +175,18 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       "`name` must be a safetensors file that `stn.zoo` wrote; "
       f"{path} is none: {error}."
     ) from error
-  if about.get("version") != _VERSION:
+  version = about.get("version") if isinstance(about, dict) else None
+  if version != _VERSION:
     raise ValueError(
       f"`name` must be a file that `stn.zoo` wrote, of version {_VERSION}; "
-      f"{path} says {about.get('version')}."
+      f"{path} says {version}."
     )
+  for field, kind in _FIELDS.items():
+    if not isinstance(about.get(field), kind):
+      raise ValueError(
+        f"`name` must be a file that `stn.zoo` wrote; the {field!r} of {path} "
+        f"must be a {kind.__name__}; got {about.get(field)!r}."
+      )
   return tensors, about
 
 

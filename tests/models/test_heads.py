@@ -205,10 +205,12 @@ def test_the_module_keeps_it(limit):
   assert distance.max() > 0.2
 
 
-@pytest.mark.parametrize("limit", [0.0, -1.0, (0.1, 0.1), float("nan")])
+@pytest.mark.parametrize(
+  "limit", [0.0, -1.0, (0.1, 0.1), float("nan"), float("inf")]
+)
 def test_a_limit_that_does_not_fit_is_named(limit):
   module = SpatialTransformer(FCLocalisation((4,)), limit=limit)
-  with pytest.raises(ValueError, match="`limit` must be None, a positive numb"):
+  with pytest.raises(ValueError, match="`limit` must be None, a positive fini"):
     jax.eval_shape(module.init, KEY, jnp.zeros((1, 8, 8, 1)))
 
 

@@ -32,7 +32,7 @@ KEY = jax.random.key(0)
 INPUTS = {
   "projection": ((28, 28, 28, 1), {}),
   "st_projection": ((28, 28, 28, 1), {}),
-  "colocaliser": ((84, 84, 1), {}),
+  "colocaliser": ((84, 84, 1), {"transform": "attention"}),
   "staged": ((32, 32, 3), {}),
   "staged_large": ((48, 48, 3), {}),
   "house_numbers": ((64, 64, 3), {}),
@@ -85,6 +85,19 @@ def shapes(name, train=False, **options):
 
 def count(tree):
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@each_model
+def test_a_batch_may_be_empty(name):
+  network, x = network_of(name)
+  params, state = jax.eval_shape(network.init, KEY, x)
+  outputs, _, _ = jax.eval_shape(
+    lambda p, s, x: network.apply(p, s, x, KEY, False),
+    params,
+    state,
+    jax.ShapeDtypeStruct((0, *x.shape[1:]), x.dtype),
+  )
+  assert {leaf.shape[0] for leaf in jax.tree.leaves(outputs)} == {0}
 
 
 def test_the_table_has_every_network():
@@ -276,7 +289,13 @@ def test_dropout_is_drawn_by_the_key_in_training_alone():
 
 def test_a_random_crop_is_drawn_by_the_key():
   network = to_network(
-    create_model("colocaliser", (), features=(2, 2), output_size=(28, 28))
+    create_model(
+      "colocaliser",
+      (),
+      transform="attention",
+      features=(2, 2),
+      output_size=(28, 28),
+    )
   )
   x = jnp.asarray(random_image(2, 84, 84, 1))
   params, state = jax.jit(network.init)(KEY, x)
@@ -289,7 +308,9 @@ def test_a_random_crop_is_drawn_by_the_key():
 
 
 def test_a_random_crop_is_whole_pixels_away_from_the_other():
-  module = create_model("colocaliser", (), output_size=(9, 9))
+  module = create_model(
+    "colocaliser", (), transform="attention", output_size=(9, 9)
+  )
   column = jnp.broadcast_to(jnp.arange(84.0)[:, None], (20, 84, 84, 1))
   theta = jnp.tile(jnp.array([0.3, 0.213, -0.4]), (20, 1))
   variables = {"params": {}}
@@ -401,7 +422,12 @@ def test_a_network_without_the_flag_is_refused():
     ("st_cnn", {"localisation": "con"}, "`model.localisation` .*'conv'"),
     ("staged", {"localisation": "shared", "places": (0,)}, "for a transf.*st_"),
     ("staged", {"places": (1,), "output_size": (8, 8)}, "`model.output_size`"),
-    ("colocaliser", {"iterations": 2}, "`model.iterations` is not .*got 2"),
+    ("colocaliser", {"transform": "tps"}, "must be attention .* got 'tps'"),
+    (
+      "colocaliser",
+      {"transform": "attention", "iterations": 2},
+      "`model.iterations` is not .*got 2",
+    ),
     ("parts", {"features": (8,)}, "`model.features` is not for parts"),
     (
       "st_cnn",
@@ -497,6 +523,8 @@ def test_a_family_a_kernel_and_a_rule_of_one_s_own(monkeypatch):
 @pytest.mark.parametrize("name", ["parts", "staged", "colocaliser"])
 def test_a_config_from_json_has_lists(name):
   defaults = dataclasses.asdict(Options())
+  if name == "colocaliser":
+    defaults["transform"] = "attention"
   create_model(name, (10,), **json.loads(json.dumps(defaults)))
 
 

@@ -55,6 +55,37 @@ def test_a_search_continues_and_may_get_more_trials(file, fake, tmp_path):
   assert search.is_empty()
 
 
+def test_choices_may_be_tuples(file, fake, tmp_path):
+  text = (tmp_path / "swept.py").read_text()
+  text = text.replace('"optim.name"', '"model.features"').replace(
+    'sweeps.choice("adamw", "sgd")', "sweeps.choice((4,), (8, 8))"
+  )
+  (tmp_path / "swept.py").write_text(text)
+  search = _search(ConfigFile(file.path), tmp_path / "s")
+  assert local.run(search, 2, command=fake) == 0
+  _, setting = search.write_best()
+  assert tuple(setting["model.features"]) in [(4,), (8, 8)]
+  shares = json.loads((tmp_path / "s" / "importance.json").read_text())
+  assert sorted(shares) == ["model.features", "optim.learning_rate"]
+
+
+def test_values_that_do_not_go_together_fail_their_trial(
+  file, tmp_path, monkeypatch
+):
+  search = _search(file, tmp_path / "s")
+
+  def refuse(self, config, **more):
+    raise ValueError("not together")
+
+  with monkeypatch.context() as patch:
+    patch.setattr("stn.sweeps.folder.Item.write", refuse)
+    with pytest.raises(ValueError, match="not together"):
+      search.take()
+  [item] = search.take()
+  assert item.name == "trial_0001"
+  assert [t.state.name for t in search.study.trials] == ["FAIL", "RUNNING"]
+
+
 @pytest.mark.long
 def test_a_poor_trial_is_stopped(file, fake, tmp_path, monkeypatch):
   search = _search(file, tmp_path / "s", 2)
@@ -162,12 +193,14 @@ def test_a_study_of_another_space_is_refused(file, tmp_path, change, match):
     (("log_uniform(1e-4, 1e-1)", "log_uniform(0.0, 1.0)"), "learning_rate"),
     (("optim.name", "optim.nam"), "no field 'optim.nam'. Nearest: optim.name"),
     (("validation_size = 500", "validation_size = 0"), "validation split"),
+    (("optim.learning_rate", "data.batch_size"), "batch_size.*type int"),
+    (('"adamw", "sgd"', '"adamw", 3'), "optim.name.*type str; got 3"),
   ],
 )
 def test_a_space_that_does_not_fit_is_refused(file, tmp_path, change, match):
   text = (tmp_path / "swept.py").read_text()
   (tmp_path / "swept.py").write_text(text.replace(*change))
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises((TypeError, ValueError), match=match):
     _search(ConfigFile(file.path), tmp_path / "s")
   assert not (tmp_path / "s").exists()
 

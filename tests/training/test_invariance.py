@@ -10,6 +10,7 @@ import pytest
 
 from stn import spatial_transform
 from stn.results.report import write_run
+from stn.tasks import Task
 from stn.training import Experiment, report_invariance, train_and_evaluate
 from stn.training.invariance import (
   POSES,
@@ -67,12 +68,49 @@ def test_the_share_of_the_variance_by_hand():
     (np.ones((3, 5, 2)), 0.0),  # nothing varies
     (np.arange(5.0)[None, :, None].repeat(3, axis=0), 0.0),  # not with the pose
     (np.arange(3.0)[:, None, None].repeat(5, axis=1), 1.0),  # with nothing else
+    (np.full((3, 5, 2), np.nan), np.nan),
   ],
 )
 def test_the_limits_of_the_share(arrays, share):
   variance = _Variance()
   variance.add(arrays)
-  assert variance.share() == pytest.approx(share)
+  assert variance.share() == pytest.approx(share, nan_ok=True)
+
+
+@each_kind
+def test_a_box_moves_with_what_the_image_shows(kind):
+  def apply(params, model_state, inputs, key, train):
+    return inputs, {"warps": {}}, model_state
+
+  def where(outputs, batch):  # the box against that of what is bright
+    image = outputs[..., 0] > 0.5
+    ends = []
+    for axis in (2, 1):
+      seen = image.any(axis=3 - axis)
+      size = seen.shape[1]
+      first, last = seen.argmax(axis=1), size - seen[:, ::-1].argmax(axis=1)
+      ends.append(2 * jnp.stack([first, last], axis=1) / size - 1)
+    found = jnp.stack(ends, axis=2).reshape(-1, 4)
+    return jnp.abs(found - batch["box"]).max(axis=1)
+
+  task = Task(
+    head=lambda spec: (1,),
+    loss=where,
+    metrics={"where": where},
+    monitor="where",
+  )
+  step = make_posed_step(task, apply, lambda _, x: x, jax.random.key(0))
+  image = jnp.zeros((1, 60, 80, 1)).at[:, 24:30, 40:52].set(1.0)
+  batch = {
+    "image": image,
+    "box": jnp.array([[0.0, -0.2, 0.3, 0.0]]),
+    "mask": jnp.ones(1, bool),
+    "index": jnp.zeros(1, jnp.int32),
+  }
+  for value in POSES[kind].values[2:-2]:
+    theta = POSES[kind].theta(float(value), (60, 80))
+    sums, _ = step({}, {}, batch, theta)
+    assert sums["where"] < 0.05, value
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from stn import zoo
+from stn import weights, zoo
 from stn.data import (
   ArraySource,
   DataNotFoundError,
@@ -193,6 +193,42 @@ def test_files_that_are_none(tmp_path):
   path.write_bytes(save({"x": np.zeros(1)}, metadata={"stn": "{"}))
   with pytest.raises(ValueError, match="must be a safetensors file"):
     zoo.load(path)
+
+
+def test_a_folder_is_no_name(tmp_path):
+  with pytest.raises(ValueError, match="is a folder. `python -m stn.zoo --wor"):
+    zoo.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("about", "match"),
+  [
+    ([], "says None"),
+    ({"version": 1}, "the 'config' of .* must be a dict; got None"),
+    (
+      {"version": 1, "config": {}, "input_shape": [8, 8, 1]},
+      "the 'head' of .* must be a list",
+    ),
+    (
+      {"version": 1, "config": {}, "input_shape": [8], "head": [1], "card": {}},
+      "must be that of a network",
+    ),
+  ],
+)
+def test_metadata_that_is_none_of_a_network(about, match, tmp_path):
+  path = tmp_path / "a.safetensors"
+  weights.write(path, {"x": np.zeros(1)}, {"stn": json.dumps(about)})
+  with pytest.raises(ValueError, match=match):
+    zoo.load(path)
+
+
+def test_parameters_may_be_scalars(tmp_path):
+  weights.write(tmp_path / "a", {"scale": np.float32(2), "x": jnp.ones((2, 3))})
+  tensors, _ = weights.read("name", tmp_path / "a")
+  assert {name: x.shape for name, x in tensors.items()} == {
+    "scale": (),
+    "x": (2, 3),
+  }
 
 
 def test_a_cut_file_is_refused(runs, tmp_path):
