@@ -74,7 +74,7 @@ def _convolve_by_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return y[:, :, :width]
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def conv_valid(
   x: Float[jax.Array, "n h w c"], kernel: Float[jax.Array, "kh kw c f"]
 ) -> Float[jax.Array, "n h2 w2 f"]:
@@ -98,26 +98,14 @@ def conv_valid(
   return _convolve(x, kernel)
 
 
-def _conv_forward(x, kernel):
-  y = lax.platform_dependent(
-    x, kernel, cpu=_convolve_by_matmul, default=_convolve
-  )
-  return y, (x, kernel)
+@conv_valid.defjvp
+def _conv_valid_jvp(primals, tangents):
+  def convolve(x, kernel):
+    return lax.platform_dependent(
+      x, kernel, cpu=_convolve_by_matmul, default=_convolve
+    )
 
-
-def _conv_backward(saved, cotangent):
-  def backward(convolve, x, kernel, cotangent):
-    return jax.vjp(convolve, x, kernel)[1](cotangent)
-
-  return lax.platform_dependent(
-    *saved,
-    cotangent,
-    cpu=functools.partial(backward, _convolve_by_matmul),
-    default=functools.partial(backward, _convolve),
-  )
-
-
-conv_valid.defvjp(_conv_forward, _conv_backward)
+  return jax.jvp(convolve, primals, tangents)
 
 
 def _check_size(x: jax.Array, size: int, what: str) -> None:

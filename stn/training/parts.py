@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 # What a CPU computes of a batch at a time writes about so many bytes: that is
 # kept in its caches, and is too little for glibc to ask the kernel for fresh
 # pages at every step. Measured: the ST-CNN's 64 images of 28x28.
-_CPU_BYTES = 210_000_000
+_CPU_BYTES = 189_000_000
 
 
 def _on_cpu(program: Any) -> Iterator[Any]:

@@ -65,6 +65,16 @@ def test_under_jit_vmap_and_a_second_gradient():
   )
 
 
+def test_forward_mode():
+  x, kernel = _draw((2, 5, 11, 3), 0), _draw((2, 3, 3, 4), 1)
+  tangents = _draw(x.shape, 2), _draw(kernel.shape, 3)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+    jax.jit(lambda: jax.jvp(layers.conv_valid, (x, kernel), tangents))(),
+    jax.jvp(_reference, (x, kernel), tangents),
+  )
+
+
 def test_bfloat16_stays_bfloat16():
   x = _draw((1, 5, 5, 2), 0).astype(jnp.bfloat16)
   kernel = _draw((3, 3, 2, 2), 1).astype(jnp.bfloat16)

@@ -10,7 +10,7 @@ from stn.training import parts as parts_lib
 
 
 @pytest.mark.parametrize(
-  ("batch_size", "parts"), [(64, 1), (71, 1), (150, 2), (256, 4)]
+  ("batch_size", "parts"), [(64, 1), (71, 1), (150, 3), (256, 4)]
 )
 def test_parts_are_a_divisor_of_the_batch(batch_size, parts):
   program = jax.make_jaxpr(jnp.sin)(
@@ -33,7 +33,7 @@ def test_parts_do_not_depend_on_the_number_of_devices(devices):
   [
     ("st_cnn", "affine", 4),
     ("cnn", "affine", 4),
-    ("st_fcn", "tps", 2),
+    ("st_fcn", "tps", 4),
     ("st_fcn", "affine", 1),  # writes little
     ("cnn_bn", "affine", 1),  # has XLA's convolutions
   ],
