@@ -233,7 +233,9 @@ def smooth_labels(config: ConfigDict) -> None:
   config.task.label_smoothing = 0.1
 
 
-def set_recipe(config: ConfigDict, name: str) -> None:
+def set_recipe(
+  config: ConfigDict, name: str, *, photographs: bool = False
+) -> None:
   """Sets how to train.
 
   Args:
@@ -244,11 +246,13 @@ def set_recipe(config: ConfigDict, name: str) -> None:
       localisation net that learns as fast as the rest. "paper": the paper's
       150,000 steps of plain SGD from learning rate 0.01, divided by 10 after
       each third, and localisation networks of ReLUs alone.
+    photographs: these are the images; "augmented", of digits, is refused.
 
   Raises:
     ValueError: if the name is another one.
   """
-  config.recipe = one_of("recipe", name, "adamw", "long", "augmented", "paper")
+  of_digits = () if photographs else ("augmented",)
+  config.recipe = one_of("recipe", name, "adamw", "long", "paper", *of_digits)
   if name == "paper":
     config.data.batch_size = 256
     config.optim.name = "sgd"

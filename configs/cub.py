@@ -54,7 +54,7 @@ def get_config(arg: str = ""):
     _set_synthetic(config)
   else:
     _set_birds(config, int(size))
-  common.set_recipe(config, args["recipe"])
+  common.set_recipe(config, args["recipe"], photographs=True)
   return config.lock()
 
 

@@ -14,8 +14,8 @@ before they are distorted; `recipe=paper` the paper's 150,000 steps of plain SGD
 from learning rate 0.01, divided by 10 after each third.
 
 The paper does not give the widths of its layers: those of the convolutional
-networks are read from its "32-64 filters", the others chosen so that all models
-of one canvas have equal numbers of parameters within 2 %; `size=400k` has about
+networks are read from its "32-64 filters", the others chosen so that its models
+have equal numbers of parameters on a canvas, within 2 %; `size=400k` has about
 as many as the paper may have. On canvases larger than a digit (rts, t, tc) the
 spatial transformer makes 28x28 pixels. `model=cnn_bn` and `st_cnn_bn` are a
 modern network, 3x3 convolutions with batch normalisation, with and without a

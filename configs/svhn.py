@@ -53,7 +53,7 @@ def get_config(arg: str = ""):
     _set_synthetic(config, int(size))
   else:
     _set_svhn(config, size)
-  common.set_recipe(config, args["recipe"])
+  common.set_recipe(config, args["recipe"], photographs=True)
   return config.lock()
 
 

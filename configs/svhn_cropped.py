@@ -24,5 +24,5 @@ def get_config(arg: str = ""):
   config.data.name = "svhn_cropped"
   config.data.validation_size = 6000
   common.set_staged(config, args["transformers"], args["transform"])
-  common.set_recipe(config, args["recipe"])
+  common.set_recipe(config, args["recipe"], photographs=True)
   return config.lock()

@@ -318,6 +318,14 @@ def test_the_recipe_of_photographs_differs_in_light_and_smoothing_alone():
   }
 
 
+@pytest.mark.parametrize("name", ["svhn", "svhn_cropped", "cub"])
+def test_photographs_are_not_bent(name):
+  with pytest.raises(
+    ValueError, match="`recipe` must be adamw, long or paper; got 'aug"
+  ):
+    get_config(name, "recipe=augmented")
+
+
 def test_the_recipe_of_the_paper():
   """Appendix A.4."""
   config = get_config("mnist", "recipe=paper")

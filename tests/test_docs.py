@@ -11,7 +11,8 @@ import pytest
 
 import stn
 from configs import common
-from stn import zoo
+from stn import data, models, zoo
+from stn.data.prepare import PREPARERS
 from stn.fields import flatten
 from stn.training.warps import Watch
 
@@ -188,6 +189,27 @@ def test_the_code_of_your_loop_does_what_it_says():
   np.testing.assert_array_equal(names["same"], names["images"])
   assert names["warped"].dtype == jnp.bfloat16
   assert names["warp"].theta.dtype == names["warp"].grid.dtype == jnp.float32
+  assert names["png"][1:4] == b"PNG"
+  assert set(names["statistics"]) == {"outside", "area", "spread"}
+
+
+# Names.
+
+
+def names_of(page, field):
+  """Those in the row of a field in a table of a page."""
+  [row] = re.findall(rf"^\| `{field}`.* \| (.*) \|$", PAGES[page], re.M)
+  return set(re.findall(r"\w+", row))
+
+
+def test_the_names_of_data_and_models_are_listed():
+  assert names_of("your_data", "data.distortion") == set(data.DISTORTIONS)
+  compositions = names_of("your_data", "data.composition")
+  assert compositions == {"single", *data.COMPOSITIONS}
+  assert {*data.SOURCES, *PREPARERS} <= names_of("your_data", "data.name")
+  assert names_of("your_model", "model.name") == set(models.MODELS)
+  localisations = names_of("your_model", "model.localisation")
+  assert localisations == {"shared", *models.LOCALISATIONS}
 
 
 # Pictures and links.

@@ -19,6 +19,7 @@ def _run(command, cwd):
   """Runs a documented command in a folder, with this checkout's scripts."""
   python, script, *args = shlex.split(command)
   assert python == "python"
+  script = script.removeprefix("CLONE/")
   env = {"PYTHONPATH": str(commands.ROOT)}
   return commands.run(script, *args, cwd=cwd, env=env)[0]
 

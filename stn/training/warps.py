@@ -76,7 +76,7 @@ def warp_sums(warp: Warp, mask: jax.Array) -> dict[str, jax.Array]:
 
 
 def theta_statistics(
-  sums: Mapping[str, np.ndarray], count: float
+  sums: Mapping[str, np.ndarray], count: int | float
 ) -> dict[str, list]:
   """Mean, deviation and extremes of theta over a split, lists (K, P)."""
   mean = sums["sum"] / count
@@ -90,7 +90,7 @@ def theta_statistics(
 
 
 def warp_statistics(
-  sums: Mapping[str, np.ndarray], count: float
+  sums: Mapping[str, np.ndarray], count: int | float
 ) -> dict[str, list]:
   """What a transformer does to a split, lists (K,).
 
