@@ -1,6 +1,8 @@
 """The code of docs/*.md runs, its tables are true, its links lead somewhere."""
 
+import collections
 import importlib.util
+import json
 import pathlib
 import re
 
@@ -191,6 +193,27 @@ def test_the_code_of_your_loop_does_what_it_says():
   assert names["warp"].theta.dtype == names["warp"].grid.dtype == jnp.float32
   assert names["png"][1:4] == b"PNG"
   assert set(names["statistics"]) == {"outside", "area", "spread"}
+
+
+def test_the_seeds_are_those_of_the_results():
+  table = PAGES["training"].split("<!-- seeds -->")[1].split("<!-- /seeds")[0]
+  rows = [line.strip("| ").lower().split(" | ") for line in table.split("\n")]
+  said = {
+    tuple(row[:3]): row for row in rows if len(row) == 8 and row[3] == "0"
+  }
+  file = DOCS.parent / "results/robustness/mnist_defaults.jsonl"
+  lines = [json.loads(line) for line in file.read_text().splitlines()]
+  cells = collections.defaultdict(list)
+  for line in lines:
+    if line["transform"]:
+      cell = (line["distortion"], line["transform"], line["optimizer"])
+      cells[cell].append(100 * line["error"])
+  assert said.keys() == cells.keys()
+  for cell, errors in cells.items():
+    assert said[cell][5].endswith(f"of {len(errors)}")
+    mean, worst = np.mean(errors), max(errors)
+    assert said[cell][6] == f"{mean:.1f} ({worst:.1f})"
+  assert not any(line.get("problem") for line in lines)
 
 
 # Names.
