@@ -24,6 +24,8 @@ class Transform:
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
       affine in theta. Then `theta_from_points` can fit it.
+    fit: for another family that it can fit, `(source, target) -> theta` of the
+      smallest sum of squared distances, of points (n, d); not differentiated.
     rows: for a family whose `apply` is `apply_rows(rows(theta), points)`, so
       that a sampler may compute it point by point: theta -> the rows of the
       matrix that are not constant, (d, d + 1) of affine maps, (d + 1, d + 1)
@@ -43,6 +45,7 @@ class Transform:
   shift: tuple[int, ...] = ()
   has_identity: bool = True
   scaling: np.ndarray | None = None
+  fit: Callable[..., jax.Array] | None = None
 
   @property
   def num_params(self) -> int:

@@ -23,19 +23,21 @@ def theta_from_points(
   As transforms go from the output to the input image, `source` is points of the
   output, and `target` where in the input to look for them.
 
-  Minimises the sum of squared distances, for the families that are linear in
-  theta: affine, attention, translation, tps, flow, bspline, log_polar. For the
-  projective family each distance is weighted by the point's denominator (the
-  direct linear transform, with the last element of the matrix 1): exact pairs
-  give the exact theta. Solved by a QR decomposition, differentiable in both
-  arguments.
+  Minimises the sum of squared distances. For the families that are linear in
+  theta (affine, attention, translation, tps, flow, bspline, log_polar) by a QR
+  decomposition. For the projective family each distance is weighted by the
+  point's denominator (the direct linear transform, with the last element of the
+  matrix 1): exact pairs give the exact theta. For those with a rotation
+  (rotation, rigid, similarity) by a singular value decomposition.
+  Differentiable in both arguments; for those with a rotation once.
 
   Args:
     transform: a name in `stn.TRANSFORMS`, or a `Transform`.
     source: points (n, d).
     target: points (n, d).
     ridge: weight of the squared distance of theta from the identity, added to
-      the sum. If positive, the pairs need not determine theta.
+      the sum. If positive, the pairs need not determine theta. For families
+      that are linear in theta.
 
   Returns:
     Theta (P,); float64 if an argument is, otherwise float32. Where the pairs do
@@ -43,8 +45,8 @@ def theta_from_points(
 
   Raises:
     TypeError: if an argument is not floating.
-    ValueError: if the family is not linear in theta, the shapes do not fit, or
-      there are too few pairs.
+    ValueError: if the family cannot be fitted, the shapes do not fit, or there
+      are too few pairs.
 
   Example:
     >>> source = jnp.array([[-1., 0.], [0., 1.], [1., 0.]])
@@ -53,6 +55,7 @@ def theta_from_points(
 
   References:
     R. Hartley and A. Zisserman, Multiple View Geometry, section 4.1.
+    S. Umeyama, https://doi.org/10.1109/34.88573, for rotations.
   """
   source = as_coordinates("source", source)
   target = as_coordinates("target", target)
@@ -70,15 +73,29 @@ def theta_from_points(
   family = transform
   if not isinstance(family, Transform):
     family = get_transform(family, ndim=d)
-  if not family.linear:
-    raise ValueError(f"`transform` must be linear in theta; got {transform!r}.")
+  if not family.linear and family.fit is None:
+    raise ValueError(
+      "`transform` must be linear in theta, or a rotation, rigid or a "
+      f"similarity; got {transform!r}."
+    )
   if not ridge >= 0:
     raise ValueError(f"`ridge` must be 0 or more; got {ridge!r}.")
-  if not ridge and n * d < family.num_params:
+  if ridge and not family.linear:
     raise ValueError(
-      f"`source` must have at least {math.ceil(family.num_params / d)} points "
-      f"for {family.num_params} parameters, or `ridge` be positive; got {n}."
+      f"`ridge` must be 0 for {transform!r}, which is not linear in theta; got "
+      f"{ridge!r}."
     )
+  least = math.ceil(family.num_params / d)
+  if not family.linear:  # a line of points, about which all may turn
+    least = max(least, d - 1 + bool(family.shift))
+  if not ridge and n < least:
+    otherwise = ", or `ridge` be positive" if family.linear else ""
+    raise ValueError(
+      f"`source` must have at least {least} points for {family.num_params} "
+      f"parameters{otherwise}; got {n}."
+    )
+  if family.fit is not None:
+    return _polished(family, family.fit(source, target), source, target)
 
   def residual(theta: jax.Array) -> jax.Array:
     """Affine in theta, so that one step from anywhere reaches the minimum."""
@@ -97,3 +114,21 @@ def theta_from_points(
   q, r = jnp.linalg.qr(slope)
   rest = jnp.matmul(q.T, rest, precision="highest")
   return identity - jax.scipy.linalg.solve_triangular(r, rest)
+
+
+def _polished(
+  family: Transform, theta: jax.Array, source: jax.Array, target: jax.Array
+) -> jax.Array:
+  """A step of Newton from the minimum: differentiated, it moves as that does.
+
+  The decomposition that found theta has no derivative where singular values are
+  equal, as those of a square's corners are.
+  """
+
+  def cost(theta):
+    return ((family.apply(theta, source) - target) ** 2).sum()
+
+  theta = jax.lax.stop_gradient(theta)
+  return theta - jnp.linalg.solve(
+    jax.hessian(cost)(theta), jax.grad(cost)(theta)
+  )

@@ -15,6 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.spatial.transform import Rotation
 
 from stn.transforms.base import Transform, as_arguments
 from stn.transforms.rows import apply_rows, to_square
@@ -63,6 +64,35 @@ def rotation_matrix(angles: jax.Array, ndim: int) -> jax.Array:
   return jnp.eye(3, dtype=angles.dtype) + _sinc(square) * k + versine * k2
 
 
+def _angles(matrix: jax.Array) -> jax.Array:
+  """The inverse of `rotation_matrix`."""
+  if len(matrix) == 2:
+    return jnp.arctan2(matrix[1, :1], matrix[0, :1])
+  return Rotation.from_matrix(matrix).as_rotvec()
+
+
+def _fit(
+  source: jax.Array, target: jax.Array, *, scale: bool, translation: bool
+) -> jax.Array:
+  """Theta of the least squares (Umeyama, https://doi.org/10.1109/34.88573)."""
+  product = functools.partial(jnp.matmul, precision="highest")
+  zero = jnp.zeros((1, source.shape[1]), source.dtype)
+  centre = source.mean(axis=0, keepdims=True) if translation else zero
+  moved = target.mean(axis=0, keepdims=True) if translation else zero
+  source, target = source - centre, target - moved
+  u, stretch, v = jnp.linalg.svd(product(target.T, source))
+  # The nearest rotation, also where the nearest such matrix is a reflection.
+  sign = jnp.ones_like(stretch).at[-1].set(jnp.linalg.det(product(u, v)))
+  linear = product(u * sign[None], v)
+  theta = [_angles(linear)]
+  if scale:
+    factor = (stretch * sign).sum() / (source**2).sum()
+    theta, linear = [factor[None], *theta], factor * linear
+  if translation:
+    theta.append((moved - product(centre, linear.T))[0])
+  return jnp.concatenate(theta)
+
+
 def _family(
   ndim: int,
   *,
@@ -99,6 +129,9 @@ def _family(
     shift=tuple(range(ends[1], identity.size)),
     has_identity=fixed_scale == 1,
     scaling=identity if scale else None,
+    fit=functools.partial(_fit, scale=scale, translation=translation)
+    if rotation
+    else None,
   )
 
 

@@ -148,16 +148,94 @@ def test_vmap_is_a_loop():
     np.testing.assert_allclose(got, fit(s, t), atol=1e-4)
 
 
+# Families with a rotation.
+
+ROTATIONS = [
+  (n, d) for n in ("rotation", "rigid", "similarity") for d in (2, 3)
+]
+each_rotation = pytest.mark.parametrize(("name", "d"), ROTATIONS)
+
+
+def test_the_table_says_which_have_a_fit():
+  fitted = {n for n in stn.TRANSFORMS if stn.get_transform(n).fit}
+  assert fitted == {name for name, _ in ROTATIONS}
+
+
+@each_rotation
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_pairs_give_the_exact_motion(name, d, seed, x64):
+  family = stn.get_transform(name, ndim=d)
+  least = d - 1 + bool(family.shift)
+  theta = family.identity + uniform(family.num_params, seed=seed) / 1.1
+  source = uniform(least, d, seed=10 + seed)
+  fitted = fit(family, source, family.apply(theta, source))
+  np.testing.assert_allclose(fitted, theta, atol=1e-8)
+
+
+@each_rotation
+def test_the_error_is_least_for_noisy_pairs_of_a_motion(name, d, x64):
+  family = stn.get_transform(name, ndim=d)
+  source = uniform(20, d, seed=1)
+  target = family.apply(nearby(family), source) + uniform(20, d, size=0.3)
+
+  @jax.jit
+  def slope(theta):
+    return jax.grad(
+      lambda theta: ((family.apply(theta, source) - target) ** 2).sum()
+    )(theta)
+
+  np.testing.assert_allclose(slope(fit(family, source, target)), 0, atol=1e-8)
+
+
+@each_rotation
+def test_a_reflection_is_not_what_is_found(name, d, x64):
+  """Mirrored points: the nearest rotation, not the mirror."""
+  family = stn.get_transform(name, ndim=d)
+  source = uniform(20, d, seed=1) * np.array([3.0, 2.0, 1.0])[:d]
+  mirrored = source * np.array([1.0, 1.0, -1.0])[-d:]
+  theta = fit(family, source, mirrored)
+  assert np.linalg.det(family.matrix(theta)) > 0
+
+
+def test_a_similarity_in_float32():
+  """An eye to an eye, the mouth to the mouth: 30 degrees, half the size."""
+  family = stn.get_transform("similarity")
+  theta = np.array([0.5, np.pi / 6, 0.1, -0.2], np.float32)
+  source = uniform(5, 2, dtype=np.float32)
+  fitted = fit("similarity", source, family.apply(theta, source))
+  assert fitted.dtype == jnp.float32
+  np.testing.assert_allclose(fitted, theta, atol=1e-6)
+
+
+@each_rotation
+def test_the_gradient_of_a_motion(name, d, x64):
+  """Of the corners of a cube: their singular values are all equal."""
+  family = stn.get_transform(name, ndim=d)
+  corners = np.stack(np.meshgrid(*[[-1.0, 1.0]] * d), -1).reshape(-1, d)
+  target = np.asarray(family.apply(nearby(family), corners))
+  run = functools.partial(stn.theta_from_points, family)
+  check_derivatives(run, corners, target, order=1)
+
+
+def test_a_chain_with_a_rotation_has_no_fit(own_errors):
+  family = stn.chain(*map(stn.get_transform, ("rotation", "attention")))
+  with pytest.raises(ValueError, match="`transform` must be linear in theta, "):
+    stn.theta_from_points(family, POINTS, POINTS)
+
+
+def test_a_motion_has_no_ridge_and_needs_pairs(own_errors):
+  with pytest.raises(ValueError, match="`ridge` must be 0 for 'rigid', which"):
+    stn.theta_from_points("rigid", POINTS, POINTS, ridge=0.1)
+  with pytest.raises(ValueError, match="at least 2 points for 4 parameters; g"):
+    stn.theta_from_points("similarity", POINTS[:1], POINTS[:1])
+  space = np.zeros((2, 3), np.float32)
+  with pytest.raises(ValueError, match="at least 3 points for 6 parameters; g"):
+    stn.theta_from_points("rigid", space, space)
+
+
 # Bad arguments.
 
 POINTS = np.zeros((4, 2), np.float32)
-
-
-def test_the_family_is_linear(own_errors):
-  with pytest.raises(
-    ValueError, match="`transform` must be linear in theta; got 'rigid'"
-  ):
-    stn.theta_from_points("rigid", POINTS, POINTS)
 
 
 def test_there_are_enough_pairs(own_errors):
