@@ -36,7 +36,7 @@ class DenseHead(nn.Module):
     shape = (x.shape[-1], start.size)
     kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.float32)
     bias = self.param("bias", lambda _: jnp.asarray(start.ravel()))
-    return (x @ kernel + bias).reshape(len(x), *start.shape)
+    return (x @ kernel + bias).reshape(x.shape[0], *start.shape)
 
 
 class CentroidHead(nn.Module):

@@ -212,13 +212,13 @@ def same_conv(
 
 
 def flat(x: Float[jax.Array, " n *rest"]) -> Float[jax.Array, "n m"]:
-  """(N, ...) -> (N, M), for N = 0, too.
+  """(N, ...) -> (N, M), for N = 0 and for an N that is not known, too.
 
   Example:
     >>> flat(jnp.ones((0, 3, 2))).shape
     (0, 6)
   """
-  return x.reshape(len(x), math.prod(x.shape[1:]))
+  return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class Head(nn.Module):
@@ -241,7 +241,7 @@ class Head(nn.Module):
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     size = math.prod(self.shape)
     x = nn.Dense(size, dtype=jnp.float32, name="dense")(x)
-    return x.reshape(len(x), *self.shape)
+    return x.reshape(x.shape[0], *self.shape)
 
 
 def _pool(

@@ -24,8 +24,6 @@ class Transform:
       (d + 1, d + 1) that acts as `apply` does; otherwise None.
     linear: whether `matrix(theta)` or, without one, `apply(theta, points)` is
       affine in theta. Then `theta_from_points` can fit it.
-    fit: for another family that it can fit, `(source, target) -> theta` of the
-      smallest sum of squared distances, of points (n, d); not differentiated.
     rows: for a family whose `apply` is `apply_rows(rows(theta), points)`, so
       that a sampler may compute it point by point: theta -> the rows of the
       matrix that are not constant, (d, d + 1) of affine maps, (d + 1, d + 1)
@@ -35,6 +33,9 @@ class Transform:
       they are; its `identity` is only where to start.
     scaling: the direction in theta, (P,), along which the points of [-1, 1]
       scale; None if the family has no such transforms. See `scaled`.
+    fit: for a family that is not linear and can be fitted, `(source, target) ->
+      theta` of the smallest sum of squared distances, of points (n, d); not
+      differentiated.
   """
 
   identity: np.ndarray
