@@ -1,6 +1,5 @@
 """The code of docs/*.md runs, its tables are true, its links lead somewhere."""
 
-import collections
 import importlib.util
 import json
 import pathlib
@@ -18,7 +17,8 @@ from stn.data.prepare import PREPARERS
 from stn.fields import flatten
 from stn.training.warps import Watch
 
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
+ROOT = pathlib.Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.md"))}
 PICTURES = sorted((DOCS / "pictures").glob("*.png"))
 TABLES = (stn.TRANSFORMS, stn.KERNELS, stn.PADDINGS, stn.GRADIENTS)
@@ -39,6 +39,14 @@ def rows(page, heading):
   for name, cells in re.findall(r"^\| `(\w+)`[^|]* \| (.+) \|$", text, re.M):
     table.setdefault(name, []).extend(cells.split(" | "))
   return table
+
+
+def load_file(path):
+  """The module of a file that is in no package."""
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 @pytest.fixture(autouse=True)
@@ -196,23 +204,12 @@ def test_the_code_of_your_loop_does_what_it_says():
 
 
 def test_the_seeds_are_those_of_the_results():
+  """The table is what benchmarks/bench_robustness.py prints of its lines."""
   table = PAGES["training"].split("<!-- seeds -->")[1].split("<!-- /seeds")[0]
-  rows = [line.strip("| ").lower().split(" | ") for line in table.split("\n")]
-  said = {
-    tuple(row[:3]): row for row in rows if len(row) == 8 and row[3] == "0"
-  }
-  file = DOCS.parent / "results/robustness/mnist_defaults.jsonl"
+  file = ROOT / "results/robustness/mnist_defaults.jsonl"
   lines = [json.loads(line) for line in file.read_text().splitlines()]
-  cells = collections.defaultdict(list)
-  for line in lines:
-    if line["transform"]:
-      cell = (line["distortion"], line["transform"], line["optimizer"])
-      cells[cell].append(100 * line["error"])
-  assert said.keys() == cells.keys()
-  for cell, errors in cells.items():
-    assert said[cell][5].endswith(f"of {len(errors)}")
-    mean, worst = np.mean(errors), max(errors)
-    assert said[cell][6] == f"{mean:.1f} ({worst:.1f})"
+  bench = load_file(ROOT / "benchmarks/bench_robustness.py")
+  assert table.strip() == bench.table(lines)
   assert not any(line.get("problem") for line in lines)
 
 
@@ -240,9 +237,7 @@ def test_the_names_of_data_and_models_are_listed():
 
 def test_every_picture_is_made_shown_and_small():
   pytest.importorskip("matplotlib")
-  spec = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
-  gallery = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(gallery)
+  gallery = load_file(DOCS / "gallery.py")
   assert {path.stem for path in PICTURES} == set(gallery.FIGURES)
   for path in PICTURES:
     assert f"(pictures/{path.name})" in "".join(PAGES.values())

@@ -51,8 +51,8 @@ class SpatialTransformer(nn.Module):
     localisation: a module (N, *spatial, C) -> (N, F), as those of
       `stn.models.localisation`, or one for each of the transformers. The paths
       of its parameters hold the word "localisation" wherever it is made: see
-      `stn.training.optim`. One that several transformers share must be named
-      so.
+      `stn.models.is_localisation`. One that several transformers share must be
+      named so.
     transform: a name in `stn.TRANSFORMS`, a `Transform`, or a function of
       `ndim`, the number of spatial axes, that makes one.
     output_size: spatial size of the output; None keeps the input's.
