@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from stn import training
-from stn.sweeps import search as search_lib
 from stn.sweeps import slots
 from stn.sweeps.config_file import ConfigFile
+from stn.sweeps.distributions import is_distribution, is_search
 from stn.sweeps.folder import Item, Sweep
 from stn.sweeps.local import run
+from stn.sweeps.search import Search
 from stn.sweeps.supply import Enumerated, Supply
 from stn.sweeps.view import View
 
@@ -149,11 +150,9 @@ def make_sweep(
   if not str(workdir):
     raise ValueError("`workdir` must name a folder; got ''.")
   settings = file.settings(names, values)
-  if not search_lib.is_search(settings):
+  if not is_search(settings):
     return Sweep(pathlib.Path(workdir), file, settings)
-  drawn = {
-    f: x for f, x in settings[0].items() if search_lib.is_distribution(x)
-  }
+  drawn = {f: x for f, x in settings[0].items() if is_distribution(x)}
   about = {
     "trials": options.trials,
     "sampler": options.sampler,
@@ -191,7 +190,7 @@ def commands(sweep: Sweep, options: Options) -> list[str]:
   ]
 
 
-def check(sweep: Sweep, options: Options) -> search_lib.Search | None:
+def check(sweep: Sweep, options: Options) -> Search | None:
   """Checks what can be checked before anything is written.
 
   Args:
@@ -218,7 +217,7 @@ def check(sweep: Sweep, options: Options) -> search_lib.Search | None:
     return None
   if options.only:
     raise ValueError("`only` is not for searches: their items are not known.")
-  return search_lib.Search(sweep.path, sweep.file, sweep.search)
+  return Search(sweep.path, sweep.file, sweep.search)
 
 
 def run_sweep(sweep: Sweep, options: Options) -> int:
@@ -262,9 +261,7 @@ def _run(supply: Supply, view: View, options: Options) -> int:
   return 0
 
 
-def _run_search(
-  search: search_lib.Search, sweep: Sweep, options: Options
-) -> int:
+def _run_search(search: Search, sweep: Sweep, options: Options) -> int:
   view = View(lambda: search.items)
   code = _run(search, view, options)
   code = code or int(any(item.status() == "failed" for item in search.items))

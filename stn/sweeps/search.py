@@ -9,49 +9,27 @@ others: killed in any way, it is taken up again from its last checkpoint.
 import functools
 import json
 import math
-import os
 import pathlib
 import pprint
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import filelock
 import numpy as np
 import optuna
-from optuna.distributions import (
-  BaseDistribution,
-  CategoricalDistribution,
-  FloatDistribution,
-  IntDistribution,
-)
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from stn._checks import check_choice
-from stn.files import DamagedFileError, read_json, write_atomically
+from stn.files import read_json, write_atomically
 from stn.sweeps.config_file import ConfigFile, Setting
+from stn.sweeps.distributions import limits, make_distribution, value_of
 from stn.sweeps.folder import Item
+from stn.sweeps.journal import Journal
 from stn.sweeps.supply import Supply
 from stn.tasks import make_task
 
-
-def _is_nested(value: Any) -> bool:
-  return isinstance(value, (list, tuple, Mapping))
-
-
-def _category(value: Any) -> Any:
-  """A choice as Optuna keeps it, which is a scalar: of others the JSON text."""
-  return json.dumps(value) if _is_nested(value) else value
-
-
-DISTRIBUTIONS = {
-  "uniform": lambda low, high: FloatDistribution(low, high),
-  "log_uniform": lambda low, high: FloatDistribution(low, high, log=True),
-  "integers": lambda low, high: IntDistribution(low, high),
-  "choice": lambda values: CategoricalDistribution([*map(_category, values)]),
-}
 # Pruners compare trials at the same percentage of their training, which need
 # not be the same step; not before this one.
 _EARLIEST = 20
@@ -73,50 +51,6 @@ PRUNERS = {
 }
 
 
-def is_distribution(value: Any) -> bool:
-  """Whether a value of a sweep is drawn: see configs/sweeps.py."""
-  return isinstance(value, Mapping) and "distribution" in value
-
-
-def is_search(settings: Sequence[Setting]) -> bool:
-  """Whether a sweep has a distribution.
-
-  Raises:
-    ValueError: if it has more than one item all the same.
-
-  Example:
-    >>> is_search([{"seed": 0}, {"seed": 1}])
-    False
-  """
-  found = any(is_distribution(x) for s in settings for x in s.values())
-  if found and len(settings) > 1:
-    raise ValueError(
-      f"A sweep with a distribution must have one item; got {len(settings)}. "
-      "What is drawn from several values is a choice(...)."
-    )
-  return found
-
-
-def make_distribution(field: str, value: Mapping[str, Any]) -> BaseDistribution:
-  """Optuna's distribution of a field.
-
-  Raises:
-    ValueError: if there is no such distribution, or its limits do not fit.
-
-  Example:
-    >>> make_distribution(
-    ...     "seed", {"distribution": "integers", "low": 0, "high": 9})
-    IntDistribution(high=9, log=False, low=0, step=1)
-  """
-  options = dict(value)
-  name = options.pop("distribution")
-  check_choice(f"distribution of {field}", name, DISTRIBUTIONS)
-  try:
-    return DISTRIBUTIONS[name](**options)
-  except (TypeError, ValueError) as error:
-    raise ValueError(f"The distribution of {field!r}: {error}") from None
-
-
 # Completed trials from which the importance of a field can be told: what sets
 # the best share of them apart.
 _ENOUGH, _BEST_SHARE = 6, 0.3
@@ -125,45 +59,6 @@ _ENOUGH, _BEST_SHARE = 6, 0.3
 def _percent(line: Mapping[str, Any]) -> int:
   """How much of its training a trial has behind it."""
   return 100 * line["step"] // line["num_steps"]
-
-
-class _Journal(JournalFileBackend):
-  """A journal that goes on after a line of which a part was written.
-
-  A full disk leaves such a line, and what is appended to it would be lost.
-  """
-
-  def __init__(self, path: str):
-    """Opens it; makes it if there is none."""
-    self._path, self._file_lock = path, JournalFileSymlinkLock(path)
-    super().__init__(path, self._file_lock)
-
-  def append_logs(self, logs: list[dict[str, Any]]) -> None:
-    """Appends lines, after the last whole one."""
-    self._file_lock.acquire()
-    try:
-      with open(self._path, "rb+") as file:
-        file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        if file.read() != b"\n":
-          file.seek(0)
-          file.truncate(file.read().rfind(b"\n") + 1)
-    finally:
-      self._file_lock.release()
-    super().append_logs(logs)
-
-  def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-    """Reads lines.
-
-    Raises:
-      DamagedFileError: if one cannot be read, and is not the last.
-    """
-    try:
-      yield from super().read_logs(log_number_from)
-    except ValueError as error:
-      raise DamagedFileError(
-        f"{self._path} is damaged: {error}. Remove the line that is not "
-        "JSON, or choose another workdir."
-      ) from None
 
 
 class Search(Supply):
@@ -192,7 +87,7 @@ class Search(Supply):
       field: make_distribution(field, value)
       for field, value in about["space"].items()
     }
-    for setting in self._examples():
+    for setting in limits(about["space"]):
       config: Any = file.make({**about["fixed"], **setting})
       if not config.data.validation_size:
         raise ValueError(
@@ -203,28 +98,11 @@ class Search(Supply):
     self._lock = filelock.FileLock(path / ".search.lock")
     self._mine: dict[str, optuna.Trial] = {}
 
-  def _examples(self) -> Iterator[Setting]:
-    """Settings of the space: each choice and each limit at least once."""
-    values = {}
-    for field, drawn in self._about["space"].items():
-      kind = int if drawn["distribution"] == "integers" else float
-      limits = [kind(drawn[end]) for end in ("low", "high") if end in drawn]
-      values[field] = drawn.get("values", limits)
-    for i in range(max(map(len, values.values()))):
-      yield {field: own[i % len(own)] for field, own in values.items()}
-
-  def _value(self, field: str, drawn: Any) -> Any:
-    """What a config gets of what Optuna drew."""
-    for value in self._about["space"][field].get("values", ()):
-      if _is_nested(value) and _category(value) == drawn:
-        return value
-    return drawn
-
   @functools.cached_property
   def study(self) -> optuna.Study:
     """The study, made if there is none; the sweep's folder must be there."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal = _Journal(str(self._path / "study.journal"))
+    journal = Journal(str(self._path / "study.journal"))
     with self._lock:
       return optuna.create_study(
         storage=JournalStorage(journal),
@@ -242,7 +120,8 @@ class Search(Supply):
     ]
 
   def _item(self, trial: Any) -> Item:
-    drawn = {name: self._value(name, x) for name, x in trial.params.items()}
+    space = self._about["space"]
+    drawn = {f: value_of(space[f], x) for f, x in trial.params.items()}
     setting = {**self._about["fixed"], **drawn}
     return Item(self._path / f"trial_{trial.number:04d}", setting)
 
