@@ -17,6 +17,7 @@ from stn.results import (
   make_row,
   read,
   summarise,
+  table_1_to_markdown,
   to_markdown,
 )
 from stn.results.__main__ import main
@@ -330,6 +331,25 @@ def test_markdown_shows_our_value_beside_the_published_one():
   assert row["time per run"] == "120 s, a CPU"
 
 
+def test_table_1_has_the_lowest_error_beside_the_published_one():
+  rows = summarise(
+    [
+      run_of(value=0.9),
+      run_of(value=0.7, recipe="long"),
+      run_of(value=0.2, dataset="mnist_5k"),  # another test set
+      run_of(value=0.3, transformers=2),  # another network
+      run_of(value=0.91, distortion="rts", transform="tps"),
+      run_of(value=0.5, model="st_cnn_bn", distortion="tc"),
+    ]
+  )
+  assert table_1_to_markdown(rows).splitlines()[2:] == [
+    "| st_cnn affine | "
+    "**0.70** (0.7) | - (0.5) | - (0.8) | - (1.2) | - (1.7) |",
+    "| st_cnn tps | - (0.7) | 0.91 (0.5) | - (0.8) | - (1.1) | - |",
+    "| st_cnn_bn affine | - (0.61) | - (0.54) | - | - | 0.50 |",
+  ]
+
+
 def test_a_metric_that_is_no_error_rate_has_no_error():
   fields = {"metric": "rmse", "unit": "", "error": None, "ci95": None}
   rows = summarise([run_of(**fields), run_of(seed=1, **fields)])
@@ -558,6 +578,13 @@ def test_main_prints_the_table_of_paths(tmp_path, capsys):
   assert capsys.readouterr().out == to_markdown(summarise([run_of()])) + "\n"
 
 
+def test_main_prints_table_1(tmp_path, capsys):
+  workdir = workdir_of(tmp_path / "a")
+  main(["--table_1", str(workdir)])
+  expected = table_1_to_markdown(summarise([run_of()]))
+  assert capsys.readouterr().out == expected + "\n"
+
+
 def test_main_takes_the_folder_results_by_default(
   tmp_path, capsys, monkeypatch
 ):
@@ -583,10 +610,10 @@ def test_main_says_what_is_wrong_in_a_line(tmp_path, monkeypatch, capsys):
 # What the repository says.
 
 
-def table_of(path):
-  """What stands between the two lines that mark the results."""
+def table_of(path, name="results"):
+  """What stands between the two lines that mark a table."""
   text = (ROOT / path).read_text()
-  start, end = "<!-- results -->", "<!-- /results -->"
+  start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
   assert text.count(start) == text.count(end) == 1
   return text.partition(start)[2].partition(end)[0].strip()
 
@@ -595,6 +622,12 @@ def test_the_docs_show_what_the_command_prints():
   """`python -m stn.results` prints the table of docs/results.md."""
   expected = to_markdown(summarise(read([ROOT / "results"])))
   assert table_of("docs/results.md") == expected
+
+
+def test_the_docs_show_table_1():
+  """`python -m stn.results --table_1` prints that of docs/results.md."""
+  expected = table_1_to_markdown(summarise(read([ROOT / "results"])))
+  assert table_of("docs/results.md", "table_1") == expected
 
 
 def test_the_readme_shows_rows_of_the_docs():

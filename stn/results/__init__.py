@@ -2,6 +2,7 @@
 
     python -m stn.results                      # the table of results/
     python -m stn.results --json               # the same, as a JSON list
+    python -m stn.results --table_1            # the paper's Table 1, and ours
     python -m stn.results runs/a runs/b        # the table of some runs
     python -m stn.results --add runs/a runs/b  # appends them to results/
     python -m stn.results SWEEP                # a sweep: table and report
@@ -19,6 +20,7 @@ from stn.results.published import PUBLISHED
 from stn.results.rows import RESULTS, add, make_row, read
 from stn.results.sweep import read_sweep
 from stn.results.sweep_table import summarise_sweep, sweep_to_markdown
+from stn.results.table_1 import table_1_to_markdown
 from stn.results.tables import summarise, to_markdown
 
 __all__ = [
@@ -33,5 +35,6 @@ __all__ = [
   "summarise_effects",
   "summarise_sweep",
   "sweep_to_markdown",
+  "table_1_to_markdown",
   "to_markdown",
 ]

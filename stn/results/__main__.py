@@ -11,6 +11,7 @@ from stn.results.effects import effects_to_markdown, summarise_effects
 from stn.results.rows import RESULTS, add, read
 from stn.results.sweep import is_sweep, read_sweep
 from stn.results.sweep_table import summarise_sweep, sweep_to_markdown
+from stn.results.table_1 import table_1_to_markdown
 from stn.results.tables import summarise, to_markdown
 
 
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_argument("--json", action="store_true", help="print a JSON list")
   parser.add_argument(
+    "--table_1", action="store_true", help="in the shape of the paper's Table 1"
+  )
+  parser.add_argument(
     "--add", action="store_true", help=f"append the runs to {RESULTS}/"
   )
   parser.add_argument(
@@ -86,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       print(f"wrote {report.write_run(args.paths[0], out)}")
     else:
       rows = summarise(read(args.paths or [RESULTS]))
-      print(json.dumps(rows, indent=2) if args.json else to_markdown(rows))
+      to_text = table_1_to_markdown if args.table_1 else to_markdown
+      print(json.dumps(rows, indent=2) if args.json else to_text(rows))
   except (OSError, ValueError) as error:
     sys.exit(f"Error: {error}")
 
