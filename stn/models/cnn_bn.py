@@ -11,7 +11,7 @@ from stn.models.layers import Head, check_stages, max_pool_2x2, same_conv
 
 
 class CNNBN(nn.Module):
-  """3x3 convolutions with batch normalisation, and global average pooling.
+  """3x3 convolutions with batch normalisation, and global pooling.
 
   Stages of convolutions, of ReLU each, with a maximum over 2x2 pixels between
   stages. With the default widths it has about 117,000 parameters whatever the
@@ -23,6 +23,9 @@ class CNNBN(nn.Module):
     head: shape of one example's outputs.
     features: filters of each stage.
     depths: convolutions of each stage.
+    global_pool: the last layer sees the mean over all positions; False gives it
+      the maximum of each 2x2 positions, so that it knows where things are,
+      which helps behind a transformer that puts them in one place.
     dropout: share of the pooled features that is dropped in training.
     wrap_rows: the first row of the images follows the last, as in log-polar
       maps.
@@ -33,6 +36,7 @@ class CNNBN(nn.Module):
   head: Sequence[int]
   features: Sequence[int] = (32, 48, 56)
   depths: Sequence[int] = (1, 2, 3)
+  global_pool: bool = True
   dropout: float = 0.0
   wrap_rows: bool = False
   dtype: DTypeLike | None = None
@@ -72,4 +76,6 @@ class CNNBN(nn.Module):
     for i in range(len(self.features)):
       x = max_pool_2x2(x) if i else x
       x = self._stage(i, x, train)
-    return self.last(x.mean(axis=(1, 2)), train)
+    if self.global_pool:
+      return self.last(x.mean(axis=(1, 2)), train)
+    return self.last(max_pool_2x2(x).reshape(x.shape[0], -1), train)

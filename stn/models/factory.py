@@ -40,14 +40,12 @@ _Make = Callable[..., nn.Module]
 
 
 def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
-  widths = {"features": tuple(options.features)} if options.features else {}
-  return make(
-    head,
-    dropout=options.dropout,
-    dtype=_DTYPES[options.dtype],
-    **widths,
-    **more,
-  )
+  if options.features:
+    more["features"] = tuple(options.features)
+  check_options("model.classifier", make, options.classifier_options)
+  more.update(options.classifier_options)
+  more = {"dropout": options.dropout, "dtype": _DTYPES[options.dtype], **more}
+  return make(head, **more)
 
 
 # Sees a classifier's first layers, not the image.
@@ -154,6 +152,7 @@ def _refuse_unused(model: str, options: Options, *names: str) -> None:
 
 
 def _staged(preset: Preset, head: Sequence[int], options: Options):
+  _refuse_unused("a staged network", options, "classifier_options")
   layers, localisations = preset
   later = dataclasses.replace(options, output_size=(), initial_theta=())
   most = len(localisations)
@@ -198,6 +197,7 @@ def _colocaliser(head: Sequence[int], options: Options):
   _refuse_unused(
     "colocaliser",
     options,
+    "classifier_options",
     "transform_options",
     "dropout",
     "num_transformers",
@@ -224,7 +224,7 @@ def _colocaliser(head: Sequence[int], options: Options):
 
 
 def _parts(head: Sequence[int], options: Options):
-  _refuse_unused("parts", options, "features", "places")
+  _refuse_unused("parts", options, "features", "classifier_options", "places")
   make = lookup("model.trunk", options.trunk, TRUNKS)
   check_options("model.trunk", make, options.trunk_options)
   more = dict(options.trunk_options)

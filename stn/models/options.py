@@ -15,6 +15,8 @@ class Options:
   Attributes:
     features: widths of the classifier's hidden layers, of a staged network the
       filters of its stages, then the units; () keeps its default.
+    classifier_options: of the classifier, attributes of its module, such as
+      `global_pool` of `stn.models.CNNBN`.
     dropout: share of what the classifier's last layer sees, dropped in
       training.
     dtype: dtype of the computation, "float32" or "bfloat16". Parameters,
@@ -54,6 +56,9 @@ class Options:
   """
 
   features: Sequence[int] = ()
+  classifier_options: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict
+  )
   dropout: float = 0.0
   dtype: str = "float32"
   transform: str = "affine"
