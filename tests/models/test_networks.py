@@ -274,6 +274,20 @@ def test_batch_statistics_are_of_the_batch_in_training_alone():
   assert np.abs(trained - tested).max() > 1e-3
 
 
+@pytest.mark.parametrize("global_pool", [True, False])
+def test_a_classifier_knows_where_things_are_without_global_pooling(
+  global_pool,
+):
+  options = {"global_pool": global_pool}
+  module = create_model("cnn_bn", (10,), classifier_options=options)
+  images = np.zeros((2, 64, 64, 1), np.float32)
+  images[0, 28:32, 28:32] = images[1, 32:36, 28:32] = 1.0
+  variables = module.init(KEY, jnp.asarray(images))
+  first, second = module.apply(variables, jnp.asarray(images))
+  assert np.abs(first).max() > 1e-3
+  assert np.allclose(first, second, atol=1e-6) == global_pool
+
+
 def test_dropout_is_drawn_by_the_key_in_training_alone():
   network = to_network(create_model("fcn", (3,), features=(40,), dropout=0.5))
   x = jnp.asarray(random_image(2, 4, 4, 1))
@@ -429,6 +443,16 @@ def test_a_network_without_the_flag_is_refused():
       "`model.iterations` is not .*got 2",
     ),
     ("parts", {"features": (8,)}, "`model.features` is not for parts"),
+    (
+      "staged",
+      {"classifier_options": {"depths": (1,)}},
+      "`model.classifier_options` is not for a staged",
+    ),
+    (
+      "st_cnn",
+      {"classifier_options": {"depth": 3}},
+      "option of model.classifier.* got 'depth'",
+    ),
     (
       "st_cnn",
       {"localisation_options": {"unit": 3}},
