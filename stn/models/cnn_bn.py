@@ -23,9 +23,10 @@ class CNNBN(nn.Module):
     head: shape of one example's outputs.
     features: filters of each stage.
     depths: convolutions of each stage.
-    global_pool: the last layer sees the mean over all positions; False gives it
-      the maximum of each 2x2 positions, so that it knows where things are,
-      which helps behind a transformer that puts them in one place.
+    global_pool: the last layer sees the mean over all positions. False lets it
+      know where things are, which helps behind a transformer that puts them in
+      one place: it sees the maximum of each 2x2 positions, with `wrap_rows` the
+      mean of each column.
     dropout: share of the pooled features that is dropped in training.
     wrap_rows: the first row of the images follows the last, as in log-polar
       maps.
@@ -78,4 +79,5 @@ class CNNBN(nn.Module):
       x = self._stage(i, x, train)
     if self.global_pool:
       return self.last(x.mean(axis=(1, 2)), train)
-    return self.last(max_pool_2x2(x).reshape(x.shape[0], -1), train)
+    x = x.mean(axis=1) if self.wrap_rows else max_pool_2x2(x)
+    return self.last(x.reshape(x.shape[0], -1), train)

@@ -15,6 +15,7 @@ from configs.mnist import FEATURES_28, FEATURES_42, FEATURES_400K
 from stn import Kernel, Transform, grid_sample, linearised_gradient
 from stn.grids import regular_grid
 from stn.models import (
+  CNNBN,
   FCN,
   LOCALISATIONS,
   MODELS,
@@ -286,6 +287,19 @@ def test_a_classifier_knows_where_things_are_without_global_pooling(
   first, second = module.apply(variables, jnp.asarray(images))
   assert np.abs(first).max() > 1e-3
   assert np.allclose(first, second, atol=1e-6) == global_pool
+
+
+@pytest.mark.parametrize("global_pool", [True, False])
+def test_a_turn_of_a_log_polar_map_changes_nothing(global_pool):
+  module = CNNBN((10,), wrap_rows=True, global_pool=global_pool)
+  x = jax.random.uniform(KEY, (1, 44, 24, 1))
+  variables = module.init(KEY, x)
+  turned = module.apply(variables, jnp.roll(x, 4, axis=1))
+  expected = module.apply(variables, x)
+  np.testing.assert_allclose(turned, expected, atol=1e-5)
+  # Of the radii, it may know.
+  size = variables["params"]["head"]["dense"]["kernel"].shape[0]
+  assert size == (56 if global_pool else 56 * 6)
 
 
 def test_dropout_is_drawn_by_the_key_in_training_alone():
