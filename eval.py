@@ -1,6 +1,7 @@
 """Evaluates a checkpoint of a run; prints one JSON object.
 
 python eval.py --workdir=runs/r_st_cnn --split=test --pictures
+python eval.py --workdir=runs/rot --turns=8
 python eval.py --workdir=runs/r_st_cnn --invariance --against=runs/r_cnn
 """
 
@@ -20,6 +21,9 @@ STEP = flags.DEFINE_integer(
   "step", None, "Which checkpoint; by default the best on validation."
 )
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test.")
+TURNS = flags.DEFINE_integer(
+  "turns", 1, "Average over so many turned copies of each image.", lower_bound=1
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "If not as in the config.")
 PICTURES = flags.DEFINE_bool("pictures", False, "Also write examples.png.")
 INVARIANCE = flags.DEFINE_bool(
@@ -48,6 +52,7 @@ def main():
     metrics = evaluate_run(
       workdir,
       **which,
+      turns=TURNS.value,
       pictures=workdir / "examples.png" if PICTURES.value else None,
     )
   except (ValueError, OSError, CheckpointError) as error:

@@ -25,6 +25,7 @@ from stn.training.sharding import (
 )
 from stn.training.start import read_start
 from stn.training.state import TrainState, init_state, new_state
+from stn.training.turns import average_turns
 from stn.training.workdir import check_version
 
 # What the random keys of a seed are for.
@@ -346,12 +347,12 @@ class Experiment:
     """The key of everything random in evaluation."""
     return self.key(self.config.data.eval_seed, TEST)
 
-  @functools.cached_property
-  def _eval_step(self) -> evaluate.EvalStep:
+  @functools.lru_cache(maxsize=2)  # noqa: B019
+  def _eval_step(self, turns: int) -> evaluate.EvalStep:
     return jax.jit(
       evaluate.make_eval_step(
         self.task,
-        self.network.apply,
+        average_turns(self.network.apply, turns),
         self.prepare,
         self.test_key,
         self.spec.num_classes,
@@ -360,12 +361,13 @@ class Experiment:
     )
 
   def evaluate(
-    self, state: TrainState, split: str, draws: int = 1
+    self, state: TrainState, split: str, draws: int = 1, turns: int = 1
   ) -> dict[str, Any]:
     """Evaluates a state on a split: see `stn.training.evaluate`.
 
     Each example is distorted `draws` times; intervals count these as
-    independent examples, which they are not.
+    independent examples, which they are not. The outputs are means over `turns`
+    turned copies of its image, see `stn.training.turns`.
     """
     number = len(self.source(split))
     batches = (
@@ -374,7 +376,7 @@ class Experiment:
       for batch in self.eval_batches(split)
     )
     return evaluate.evaluate(
-      self._eval_step,
+      self._eval_step(turns),
       state.params,
       state.model_state,
       (put_batch(batch, self.mesh) for batch in batches),

@@ -198,6 +198,7 @@ def evaluate_run(
   *,
   step: int | None = None,
   split: str = "test",
+  turns: int = 1,
   data_dir: str | None = None,
   pictures: pathlib.Path | None = None,
 ) -> dict[str, Any]:
@@ -209,16 +210,19 @@ def evaluate_run(
       the last if there is no validation split.
     split: "train", "validation" or "test", prepared with the evaluation's seed;
       no other split is read, but for the test examples of the pictures.
+    turns: the outputs are means over so many turned copies of each image, all
+      around the circle: test-time augmentation, see `stn.training.turns`.
     data_dir: where the data lies, if not where the config says.
     pictures: a PNG file to write test examples to, if any.
 
   Returns:
-    What `stn.training.evaluate.evaluate` returns, with "workdir", "step" and
-    "split".
+    What `stn.training.evaluate.evaluate` returns, with "workdir", "step",
+    "split" and "turns".
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the split is unknown, the checkpoint is of another model, or
+    ValueError: if the split is unknown, `turns` are not positive or the inputs
+      no images, the checkpoint is of another model, or
       the config names code that is not trusted, see `stn.trust`.
     CheckpointError: if there is no such checkpoint, or it cannot be read.
 
@@ -226,7 +230,7 @@ def evaluate_run(
     >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
   """
   experiment, state = restore(workdir, step, split, data_dir)
-  metrics = experiment.evaluate(state, split)
+  metrics = experiment.evaluate(state, split, turns=turns)
   if pictures is not None:
     monitor = experiment.task.monitor
     answer = describe(monitor, metrics, rate=monitor in experiment.rates)
@@ -238,5 +242,6 @@ def evaluate_run(
     "workdir": str(workdir),
     "step": int(state.step),
     "split": split,
+    "turns": turns,
     **metrics,
   }

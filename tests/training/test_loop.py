@@ -255,6 +255,17 @@ def test_evaluating_another_step_and_split(config, reference):
   assert metrics["samples"] == 16
 
 
+def test_evaluating_turned_copies(reference):
+  metrics = evaluate_run(reference["workdir"], turns=4)
+  once = evaluate_run(reference["workdir"])
+  assert (metrics["turns"], once["turns"]) == (4, 1)
+  assert metrics["loss"] != once["loss"]
+  # What the transformer does is shown of the image as it is.
+  assert metrics["theta"] == once["theta"]
+  with pytest.raises(ValueError, match="`turns` must be 1 or more; got 0"):
+    evaluate_run(reference["workdir"], turns=0)
+
+
 def test_evaluating_reads_no_other_split(reference, monkeypatch):
   asked = []
   load_split = data.load_split

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stn.training.turns import average_turns
+
+IMAGES = jax.random.uniform(jax.random.key(0), (3, 6, 6, 2))
+WEIGHTS = jax.random.normal(jax.random.key(1), (72, 4))
+
+
+def apply(params, model_state, images, key, train):
+  return images.reshape(len(images), -1) @ params, {"seen": images}, "kept"
+
+
+def test_quarter_turns_are_those_of_numpy():
+  outputs, aux, state = average_turns(apply, 4)(
+    WEIGHTS, {}, IMAGES, None, False
+  )
+  turned = [np.rot90(IMAGES, k, axes=(1, 2)) for k in range(4)]
+  expected = np.mean([x.reshape(3, -1) @ WEIGHTS for x in turned], axis=0)
+  np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+  assert (aux["seen"] == IMAGES).all()
+  assert state == "kept"
+
+
+def test_the_mean_over_a_circle_does_not_depend_on_where_it_begins():
+  averaged = average_turns(apply, 8)
+  mean = jax.jit(lambda x: averaged(WEIGHTS, {}, x, None, False)[0])
+  outputs, turned = mean(IMAGES), mean(jnp.rot90(IMAGES, axes=(1, 2)))
+  np.testing.assert_allclose(outputs, turned, rtol=1e-4, atol=1e-4)
+
+
+def test_one_copy_is_the_image():
+  assert average_turns(apply, 1) is apply
+
+
+def test_what_cannot_be_turned_is_named():
+  with pytest.raises(ValueError, match="`turns` must be 1 or more; got 0"):
+    average_turns(apply, 0)
+  with pytest.raises(ValueError, match=r"\(=2\) are of images .*\(3, 6, 6\)"):
+    average_turns(apply, 2)(WEIGHTS, {}, IMAGES[..., 0], None, False)
+
+  def two(params, model_state, images, key, train):
+    return (images, images), {}, model_state
+
+  with pytest.raises(ValueError, match=r"outputs that are an array; got tuple"):
+    average_turns(two, 2)(WEIGHTS, {}, IMAGES, None, False)
