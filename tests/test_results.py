@@ -630,6 +630,25 @@ def test_the_docs_show_table_1():
   assert table_of("docs/results.md", "table_1") == expected
 
 
+def test_other_experiments_are_rows():
+  """Each error of the docs' summary is a row's, and so is what is without."""
+  rows = summarise(read([ROOT / "results"]))
+  lines = table_of("docs/results.md", "others").splitlines()[2:]
+  experiment, counted = "", 0
+  for line in lines:
+    first, _, *cells = [cell.strip(" *`") for cell in line.split("|")[1:-1]]
+    experiment = first or experiment
+    values = {
+      f"{row['value']:.2f}"
+      for row in rows
+      if row["experiment"] == experiment and row["dataset"] != "mnist_5k"
+    }
+    for cell in filter(None, cells[:2]):
+      assert cell in values, line
+      counted += 1
+  assert counted > len(lines) > 10
+
+
 def test_the_readme_shows_rows_of_the_docs():
   header, rule, *rows = table_of("README.md").splitlines()
   everything = table_of("docs/results.md").splitlines()
