@@ -24,6 +24,9 @@ SPLIT = flags.DEFINE_string("split", "test", "train, validation or test.")
 TURNS = flags.DEFINE_integer(
   "turns", 1, "Average over so many turned copies of each image.", lower_bound=1
 )
+DEGREES = flags.DEFINE_float(
+  "degrees", 360.0, "The range of their angles; 360 is the circle."
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "If not as in the config.")
 PICTURES = flags.DEFINE_bool("pictures", False, "Also write examples.png.")
 INVARIANCE = flags.DEFINE_bool(
@@ -53,6 +56,7 @@ def main():
       workdir,
       **which,
       turns=TURNS.value,
+      degrees=DEGREES.value,
       pictures=workdir / "examples.png" if PICTURES.value else None,
     )
   except (ValueError, OSError, CheckpointError) as error:

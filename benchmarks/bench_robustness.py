@@ -91,7 +91,7 @@ def train(
     state, measured = experiment.train_step(1)(state, batch, key)
     if step % 20 == 0:  # no more calls may wait than the devices can hold
       measured["bad_step"].block_until_ready()
-  metrics = experiment.evaluate(state, "test", draws)
+  metrics = experiment.evaluate(state, "test", draws=draws)
   return metrics, time.perf_counter() - start
 
 

@@ -348,11 +348,11 @@ class Experiment:
     return self.key(self.config.data.eval_seed, TEST)
 
   @functools.lru_cache(maxsize=2)  # noqa: B019
-  def _eval_step(self, turns: int) -> evaluate.EvalStep:
+  def _eval_step(self, turns: int, degrees: float) -> evaluate.EvalStep:
     return jax.jit(
       evaluate.make_eval_step(
         self.task,
-        average_turns(self.network.apply, turns),
+        average_turns(self.network.apply, turns, degrees),
         self.prepare,
         self.test_key,
         self.spec.num_classes,
@@ -361,13 +361,19 @@ class Experiment:
     )
 
   def evaluate(
-    self, state: TrainState, split: str, draws: int = 1, turns: int = 1
+    self,
+    state: TrainState,
+    split: str,
+    *,
+    draws: int = 1,
+    turns: int = 1,
+    degrees: float = 360.0,
   ) -> dict[str, Any]:
     """Evaluates a state on a split: see `stn.training.evaluate`.
 
     Each example is distorted `draws` times; intervals count these as
     independent examples, which they are not. The outputs are means over `turns`
-    turned copies of its image, see `stn.training.turns`.
+    copies of its image, turned within `degrees`, see `stn.training.turns`.
     """
     number = len(self.source(split))
     batches = (
@@ -376,7 +382,7 @@ class Experiment:
       for batch in self.eval_batches(split)
     )
     return evaluate.evaluate(
-      self._eval_step(turns),
+      self._eval_step(turns, degrees),
       state.params,
       state.model_state,
       (put_batch(batch, self.mesh) for batch in batches),

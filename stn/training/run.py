@@ -199,6 +199,7 @@ def evaluate_run(
   step: int | None = None,
   split: str = "test",
   turns: int = 1,
+  degrees: float = 360.0,
   data_dir: str | None = None,
   pictures: pathlib.Path | None = None,
 ) -> dict[str, Any]:
@@ -210,8 +211,9 @@ def evaluate_run(
       the last if there is no validation split.
     split: "train", "validation" or "test", prepared with the evaluation's seed;
       no other split is read, but for the test examples of the pictures.
-    turns: the outputs are means over so many turned copies of each image, all
-      around the circle: test-time augmentation, see `stn.training.turns`.
+    turns: the outputs are means over so many turned copies of each image:
+      test-time augmentation, see `stn.training.turns`.
+    degrees: the range of their angles; 360 is the circle.
     data_dir: where the data lies, if not where the config says.
     pictures: a PNG file to write test examples to, if any.
 
@@ -221,8 +223,8 @@ def evaluate_run(
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
-    ValueError: if the split is unknown, `turns` are not positive or the inputs
-      no images, the checkpoint is of another model, or
+    ValueError: if the split is unknown, `turns` or `degrees` do not fit or the
+      inputs are no images, the checkpoint is of another model, or
       the config names code that is not trusted, see `stn.trust`.
     CheckpointError: if there is no such checkpoint, or it cannot be read.
 
@@ -230,11 +232,12 @@ def evaluate_run(
     >>> evaluate_run("runs/example", split="test")["error"]  # doctest: +SKIP
   """
   experiment, state = restore(workdir, step, split, data_dir)
-  metrics = experiment.evaluate(state, split, turns=turns)
+  metrics = experiment.evaluate(state, split, turns=turns, degrees=degrees)
   if pictures is not None:
     monitor = experiment.task.monitor
     answer = describe(monitor, metrics, rate=monitor in experiment.rates)
     title = f"step {int(state.step)}: {split} {answer}"
+    title += f", mean over {turns} turned copies" if turns > 1 else ""
     picture = draw_examples(experiment, state, title)
     if picture is not None:
       pictures.write_bytes(visualise.encode_png(picture))

@@ -10,26 +10,27 @@ from stn.training.step import Apply
 from stn.warp import spatial_transform
 
 
-def average_turns(apply: Apply, number: int) -> Apply:
+def average_turns(apply: Apply, number: int, degrees: float = 360.0) -> Apply:
   """Makes a network answer by the mean over turned copies of each image.
 
-  Test-time augmentation for images that may be turned by any angle: published
-  errors on MNIST-rot are often of it.
+  Test-time augmentation for images that may be turned: published errors on
+  MNIST-rot, where the angle is any, are often of it.
 
   Args:
     apply: `(params, model_state, images, key, train) -> outputs, aux,
       model_state`, see `stn.models.to_network`; images (N, H, W, C) to an
       array.
-    number: of copies: the image as it is, then turned by 1, 2, ... times
-      360 / `number` degrees about its centre, repeating its border.
+    number: of copies: the image as it is, and turned by 1, -1, 2, ... times
+      `degrees` / `number` about its centre, repeating its border.
+    degrees: the range of the angles, at most 360, the whole circle.
 
   Returns:
     The same function, whose outputs are the means over the copies, before any
     softmax; `aux` and `model_state` are those of the image as it is.
 
   Raises:
-    ValueError: if `number` is not positive; when called, if the inputs are no
-      images, or the outputs no array.
+    ValueError: if `number` is not positive, or `degrees` not in (0, 360]; when
+      called, if the inputs are no images, or the outputs no array.
 
   Example:
     >>> def apply(params, model_state, images, key, train):
@@ -40,6 +41,8 @@ def average_turns(apply: Apply, number: int) -> Apply:
   """
   if number < 1:
     raise ValueError(f"`turns` must be 1 or more; got {number}.")
+  if not 0 < degrees <= 360:
+    raise ValueError(f"`degrees` must be in (0, 360]; got {degrees}.")
   if number == 1:
     return apply
 
@@ -64,7 +67,8 @@ def average_turns(apply: Apply, number: int) -> Apply:
         f"`turns` (={number}) are averaged over outputs that are an array; got "
         f"{type(outputs).__name__}."
       )
-    angles = np.linspace(0, 2 * np.pi, number, endpoint=False)[1:]
+    turns = np.arange(number) - (number - 1) // 2
+    angles = np.radians(turns[turns != 0] * degrees / number)
     others = lax.map(answer, jnp.asarray(angles, jnp.float32))
     return (outputs + others.sum(axis=0)) / number, aux, model_state
 
