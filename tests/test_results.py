@@ -684,7 +684,7 @@ def test_a_documented_command_makes_the_config_of_its_row(value, command):
     and row["seed"] == 0
   ]
   # Fields came and went since; what both have is equal.
-  ignored = {"version", "log_every", "data.data_dir"}
+  ignored = {"version", "log_every", "num_pictures", "data.data_dir"}
   differences = [
     {
       name: (then[name], config[name])
