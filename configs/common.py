@@ -104,7 +104,7 @@ def get_base() -> ConfigDict:
   config.model = model = ConfigDict()
   model.name = "st_cnn"
   model.features = ()  # widths of the classifier's hidden layers
-  model.classifier_options = ConfigDict()
+  model.classifier_options = ConfigDict()  # of its module: docs/your_model.md
   model.dropout = 0.0  # of what the classifier's last layer sees
   model.dtype = "float32"  # of the computation; or bfloat16
   model.transform = "affine"  # of the spatial transformer: docs/transforms.md

@@ -14,10 +14,10 @@ class CNNBN(nn.Module):
   """3x3 convolutions with batch normalisation, and global pooling.
 
   Stages of convolutions, of ReLU each, with a maximum over 2x2 pixels between
-  stages. With the default widths it has about 117,000 parameters whatever the
-  size of the images; the networks of this kind that Esteves et al. compare
-  (https://arxiv.org/abs/1709.01889, "CNN-B") have 124,000 to 129,000. Most of
-  the work is on small maps, where CPUs are fast.
+  stages. With the default widths it has about 117,000 parameters, with global
+  pooling whatever the size of the images; the networks of this kind that
+  Esteves et al. compare (https://arxiv.org/abs/1709.01889, "CNN-B") have
+  124,000 to 129,000. Most of the work is on small maps, where CPUs are fast.
 
   Attributes:
     head: shape of one example's outputs.

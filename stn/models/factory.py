@@ -40,12 +40,15 @@ _Make = Callable[..., nn.Module]
 
 
 def _classifier(make: _Make, head: Sequence[int], options: Options, **more):
-  if options.features:
-    more["features"] = tuple(options.features)
   check_options("model.classifier", make, options.classifier_options)
-  more.update(options.classifier_options)
-  more = {"dropout": options.dropout, "dtype": _DTYPES[options.dtype], **more}
-  return make(head, **more)
+  attributes: dict[str, Any] = {
+    "dropout": options.dropout,
+    "dtype": _DTYPES[options.dtype],
+    **({"features": tuple(options.features)} if options.features else {}),
+    **more,
+    **options.classifier_options,
+  }
+  return make(head, **attributes)
 
 
 # Sees a classifier's first layers, not the image.

@@ -13,7 +13,7 @@ KEY = (
 )
 Key: TypeAlias = tuple[str, str, str, str, str | None, int]
 
-_FAMILIES = ("affine", "projective", "tps")
+FAMILIES = ("affine", "projective", "tps")
 
 # Test errors in percent of the paper's Table 1: distortion -> FCN, CNN, and
 # ST-FCN and ST-CNN of each family.
@@ -58,7 +58,7 @@ def _of_mnist() -> dict[Key, float]:
     add("mnist", distortion, "fcn", fcn)
     add("mnist", distortion, "cnn", cnn)
     for model, errors in (("st_fcn", st_fcn), ("st_cnn", st_cnn)):
-      for family, error in zip(_FAMILIES, errors, strict=True):
+      for family, error in zip(FAMILIES, errors, strict=True):
         add("mnist", distortion, model, error, family)
   for model, error in _TC.items():
     add("mnist", "tc", model, error, "affine" if "st_" in model else None)
@@ -67,7 +67,7 @@ def _of_mnist() -> dict[Key, float]:
   add("mnist_addition", "addition", "st_fcn", 22.6, "affine")
   add("mnist_addition", "addition", "staged", 14.7)
   # Of ST-FCNs; ours of other layers have these to beat.
-  for family, error in zip(_FAMILIES, (9.0, 5.9, 5.8), strict=True):
+  for family, error in zip(FAMILIES, (9.0, 5.9, 5.8), strict=True):
     for model in ("st_fcn", "st_cnn", "staged"):
       add("mnist_addition", "addition", model, error, family, 2)
   for distortion, (cnn, affine, polar) in _ESTEVES.items():

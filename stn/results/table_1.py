@@ -3,18 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from stn.results.published import KEY, PUBLISHED
+from stn.results.published import FAMILIES, KEY, PUBLISHED
 
 _DISTORTIONS = ("r", "rts", "p", "e", "tc")
-_FAMILIES = ("affine", "projective", "tps")
 # (model, family), from top to bottom.
 _NETWORKS = (
   ("fcn", None),
-  *(("st_fcn", family) for family in _FAMILIES),
+  *(("st_fcn", family) for family in FAMILIES),
   ("cnn", None),
-  *(("st_cnn", family) for family in _FAMILIES),
+  *(("st_cnn", family) for family in FAMILIES),
   ("cnn_bn", None),
-  *(("st_cnn_bn", family) for family in (*_FAMILIES, "log_polar")),
+  *(("st_cnn_bn", family) for family in (*FAMILIES, "log_polar")),
 )
 
 

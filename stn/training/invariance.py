@@ -9,79 +9,22 @@ network's outputs is due to the pose: 0 for what is invariant to it.
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from stn import metrics, visualise
 from stn.data import prepare_once, read_test_examples
-from stn.data.distortions import radians, similarity_theta
 from stn.tasks import Task
 from stn.training.experiment import Experiment
+from stn.training.poses import POSES, move, move_box
 from stn.training.sharding import put_batch
 from stn.training.state import TrainState
 from stn.training.step import Apply, Batch, Prepare
-from stn.transforms import from_matrix, get_transform, invert, to_matrix
-from stn.warp import spatial_transform
 
 INPUT, OUTPUTS = "input", "outputs"
-
-
-class Pose(NamedTuple):
-  """A way to move an image.
-
-  Attributes:
-    unit: of the values.
-    values: to measure at; the image as it is among them.
-    theta: `(value, (H, W)) -> (6,)`, the affine transform of the sampler.
-  """
-
-  unit: str
-  values: np.ndarray
-  theta: Callable[[float, tuple[int, int]], jax.Array]
-
-
-def _shear(value: float, size: tuple[int, int]) -> jax.Array:
-  """Rows move by `value` times their distance from the middle."""
-  height, width = size
-  return jnp.array([1.0, -value * height / width, 0.0, 0.0, 1.0, 0.0])
-
-
-_STAY = np.zeros(2, np.float32)
-POSES: Mapping[str, Pose] = {
-  "rotation": Pose(
-    "degrees",
-    np.linspace(-90, 90, 9),
-    lambda value, size: similarity_theta(
-      radians(value), 1.0, _STAY, size, size
-    ),
-  ),
-  "scale": Pose(
-    "factor",
-    np.geomspace(0.5, 2, 9),
-    lambda value, size: similarity_theta(0.0, value, _STAY, size, size),
-  ),
-  "translation": Pose(
-    "of the width, to the right",
-    np.linspace(-0.3, 0.3, 9),
-    lambda value, size: similarity_theta(
-      0.0, 1.0, jnp.array([value * size[1], 0.0]), size, size
-    ),
-  ),
-  "shear": Pose("pixels per pixel", np.linspace(-0.6, 0.6, 9), _shear),
-}
-
-
-def _move_box(box: jax.Array, theta: jax.Array) -> jax.Array:
-  """Around the corners of a box (x0, y0, x1, y1) in a warped image."""
-  corners = box[jnp.array([[0, 1], [2, 1], [0, 3], [2, 3]])]
-  # The content of an image moves by the inverse of what samples move by.
-  back = from_matrix("affine", invert(to_matrix("affine", theta)))
-  moved = get_transform("affine").apply(back, corners)
-  return jnp.concatenate([moved.min(axis=0), moved.max(axis=0)])
 
 
 def make_posed_step(
@@ -107,12 +50,10 @@ def make_posed_step(
   def posed_step(params, model_state, batch, theta):
     mask = batch["mask"]
     batch = prepare_once(key, batch, prepare)
-    moved = jax.vmap(
-      lambda image: spatial_transform(image, theta, padding_mode="border")
-    )(batch["image"])
+    moved = move(batch["image"], theta)
     batch = {**batch, "image": moved}
     if "box" in batch:
-      batch["box"] = jax.vmap(lambda box: _move_box(box, theta))(batch["box"])
+      batch["box"] = jax.vmap(lambda box: move_box(box, theta))(batch["box"])
     outputs, aux, _ = apply(params, model_state, task.inputs(batch), key, False)
     values = task.measure(outputs, batch)
     seen = {INPUT: moved}

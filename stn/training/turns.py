@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from stn.data.distortions import similarity_theta
+from stn.training.poses import POSES, move
 from stn.training.step import Apply
-from stn.warp import spatial_transform
 
 
 def average_turns(apply: Apply, number: int, degrees: float = 360.0) -> Apply:
@@ -52,13 +51,10 @@ def average_turns(apply: Apply, number: int, degrees: float = 360.0) -> Apply:
         f"`turns` (={number}) are of images (N, H, W, C); the network takes "
         f"{jax.tree.map(jnp.shape, inputs)}."
       )
-    size = inputs.shape[1:3]
+    _, height, width, _ = inputs.shape
 
     def answer(angle):
-      theta = similarity_theta(angle, 1.0, jnp.zeros(2), size, size)
-      turned = jax.vmap(
-        lambda image: spatial_transform(image, theta, padding_mode="border")
-      )(inputs)
+      turned = move(inputs, POSES["rotation"].theta(angle, (height, width)))
       return apply(params, model_state, turned, key, train)[0]
 
     outputs, aux, model_state = apply(params, model_state, inputs, key, train)
@@ -68,7 +64,7 @@ def average_turns(apply: Apply, number: int, degrees: float = 360.0) -> Apply:
         f"{type(outputs).__name__}."
       )
     turns = np.arange(number) - (number - 1) // 2
-    angles = np.radians(turns[turns != 0] * degrees / number)
+    angles = turns[turns != 0] * degrees / number
     others = lax.map(answer, jnp.asarray(angles, jnp.float32))
     return (outputs + others.sum(axis=0)) / number, aux, model_state
 

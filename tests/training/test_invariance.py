@@ -13,12 +13,12 @@ from stn.results.report import write_run
 from stn.tasks import Task
 from stn.training import Experiment, report_invariance, train_and_evaluate
 from stn.training.invariance import (
-  POSES,
   _Variance,
   draw_poses,
   make_posed_step,
   measure_invariance,
 )
+from stn.training.poses import POSES
 
 NEUTRAL = {"rotation": 0.0, "scale": 1.0, "translation": 0.0, "shear": 0.0}
 each_kind = pytest.mark.parametrize("kind", POSES)
