@@ -46,6 +46,8 @@ def main():
     "split": SPLIT.value,
     "data_dir": DATA_DIR.value,
   }
+  if INVARIANCE.value and (TURNS.present or DEGREES.present):
+    return "Error: --turns and --degrees are not for --invariance."
   try:
     if INVARIANCE.value:
       print(

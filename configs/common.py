@@ -119,7 +119,7 @@ def get_base() -> ConfigDict:
   model.centroid = False  # the translation from a heat map: stn/models/heads.py
   model.limit = ()  # of theta's distance from its start; (): none
   model.method = "linear"  # of interpolation
-  model.padding_mode = "zeros"  # what lies outside
+  model.padding_mode = "zeros"  # outside: or border, reflection
   model.gradient = "exact"  # of the sampler, with respect to the grid
   model.implementation = ""  # of the sampler; "": the fastest
   model.trunk = "resnet"  # of the model parts: what describes a part

@@ -54,6 +54,10 @@ def test_train_then_evaluate_by_command(tmp_path):
   assert "No checkpoint of step 7" in err
   assert "Traceback" not in err
 
+  turned = (f"--workdir={workdir}", "--invariance", "--turns=2")
+  _, err = run("eval.py", *turned, code=1)
+  assert "--turns and --degrees are not for --invariance" in err
+
 
 # What a user writes in a folder of their own: a task, a network, a distortion,
 # a data set, an optimiser, and a config that names them.

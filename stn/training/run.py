@@ -219,7 +219,7 @@ def evaluate_run(
 
   Returns:
     What `stn.training.evaluate.evaluate` returns, with "workdir", "step",
-    "split" and "turns".
+    "split", "turns" and "degrees".
 
   Raises:
     FileNotFoundError: if `workdir` holds no run.
@@ -246,5 +246,6 @@ def evaluate_run(
     "step": int(state.step),
     "split": split,
     "turns": turns,
+    "degrees": degrees,
     **metrics,
   }

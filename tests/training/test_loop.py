@@ -256,9 +256,10 @@ def test_evaluating_another_step_and_split(config, reference):
 
 
 def test_evaluating_turned_copies(reference):
-  metrics = evaluate_run(reference["workdir"], turns=4)
+  metrics = evaluate_run(reference["workdir"], turns=4, degrees=90.0)
   once = evaluate_run(reference["workdir"])
-  assert (metrics["turns"], once["turns"]) == (4, 1)
+  assert (metrics["turns"], metrics["degrees"]) == (4, 90.0)
+  assert (once["turns"], once["degrees"]) == (1, 360.0)
   assert metrics["loss"] != once["loss"]
   # What the transformer does is shown of the image as it is.
   assert metrics["theta"] == once["theta"]
