@@ -84,7 +84,7 @@ def train(
     experiment.mesh,
   )
   size = experiment.config.data.batch_size
-  source, rows = experiment.source("train"), range(size)
+  source, rows = experiment.reader.source("train"), range(size)
   for step in range(experiment.num_steps):
     batch = data.train_batch(source, seed, step, size, rows)
     batch = put_batch(batch, experiment.mesh)

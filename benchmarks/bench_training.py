@@ -186,7 +186,8 @@ def our_step(
     workload, WORKLOADS[workload][1], batch_size, "none"
   )
   state, key = experiment.init_state(), experiment.train_key
-  params, batch = jax.device_get(state.params), experiment.train_batch(0)
+  params = jax.device_get(state.params)
+  batch = experiment.reader.train_batch(experiment.config.seed, 0)
   seconds = []
   for _ in range(2):  # the second time from the persistent cache
     jax.clear_caches()
@@ -212,7 +213,8 @@ def our_distortion(workload: str, batch_size: int) -> Callable[[], Any]:
   _, shape, _, distortion, size = WORKLOADS[workload]
   shape = (size, size, shape[-1])
   experiment = make_experiment(workload, shape, batch_size, distortion)
-  batch, key = experiment.train_batch(0), experiment.train_key
+  batch = experiment.reader.train_batch(experiment.config.seed, 0)
+  key = experiment.train_key
   prepare = jax.jit(lambda key, batch: prepare_batch(experiment, key, batch))
   return lambda: jax.block_until_ready(prepare(key, batch))
 

@@ -2,8 +2,7 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from stn import data, models
 from stn.tasks import Spec, Task, make_task
 from stn.training import evaluate, optim, step
 from stn.training.penalty import make_penalty
+from stn.training.reader import Reader
 from stn.training.rules import check_fields
 from stn.training.sharding import (
   make_mesh,
@@ -47,7 +47,7 @@ class Experiment:
     train_prepare: the same in training.
     spec: what the network sees of an example, and the number of classes.
     network: pure `init` and `apply`, see `stn.models.to_network`.
-    data_config: `config.data`, with the folder of the data sets to use here.
+    reader: of its data.
   """
 
   config: Any
@@ -57,7 +57,7 @@ class Experiment:
   train_prepare: step.Prepare
   spec: Spec
   network: Any
-  data_config: Any
+  reader: Reader
 
   @classmethod
   def build(
@@ -102,7 +102,8 @@ class Experiment:
     train_prepare = data.make_prepare(data_config, train=True)
     models.check_name(config.model.name)
 
-    source = data.load_split(data_config, split)
+    reader = Reader(data_config, mesh)
+    source = reader.source(split)
     # A host's int64 is int32 on the devices.
     fields = {
       name: jax.ShapeDtypeStruct(
@@ -130,27 +131,16 @@ class Experiment:
       train_prepare=train_prepare,
       spec=spec,
       network=models.to_network(module),
-      data_config=data_config,
+      reader=reader,
     )
-    experiment._sources[split] = source
     experiment._check_outputs()
     return experiment
-
-  @functools.cached_property
-  def _sources(self) -> dict[str, data.Source]:
-    return {}
-
-  def source(self, split: str) -> data.Source:
-    """A split of the data, read when it is first asked for."""
-    if split not in self._sources:
-      self._sources[split] = data.load_split(self.data_config, split)
-    return self._sources[split]
 
   def read_inputs(self) -> None:
     """Reads all that a training needs; fails where something is missing."""
     _ = self.start
     for split in {self.monitor_split, "test"}:
-      self.source(split)
+      self.reader.source(split)
     _ = self.num_steps
 
   @property
@@ -163,7 +153,9 @@ class Experiment:
     """The length of the training."""
     config = self.config
     num_steps = config.num_steps or round(
-      config.num_epochs * len(self.source("train")) / config.data.batch_size
+      config.num_epochs
+      * len(self.reader.source("train"))
+      / config.data.batch_size
     )
     if num_steps < 1:
       raise ValueError(
@@ -290,25 +282,6 @@ class Experiment:
     )
     return step.compile_train_step(one, self.mesh, num_steps)
 
-  def train_batch(self, first: int, num_steps: int = 1) -> data.Batch:
-    """The batch of step `first`, or those of several, stacked; on the host."""
-    config = self.config
-    size = config.data.batch_size
-    batches = [
-      data.train_batch(
-        self.source("train"),
-        config.seed,
-        first + i,
-        size,
-        process_rows(self.mesh, size),
-        config.data.redraw,
-      )
-      for i in range(num_steps)
-    ]
-    if num_steps == 1:
-      return batches[0]
-    return {n: np.stack([batch[n] for batch in batches]) for n in batches[0]}
-
   def train_batches(
     self, calls: Iterable[tuple[int, int]]
   ) -> Iterator[dict[str, jax.Array]]:
@@ -318,27 +291,11 @@ class Experiment:
       calls: first step and number of steps of each.
 
     Yields:
-      Batches, read ahead in threads if the config or the source says so.
+      Batches, read ahead of the step.
     """
-    for batch, (_, count) in self.read_ahead(self.train_batch, calls):
+    read = functools.partial(self.reader.train_batch, self.config.seed)
+    for batch, (_, count) in self.reader.ahead(read, calls):
       yield put_batch(batch, self.mesh, stacked=count > 1)
-
-  def read_ahead(
-    self,
-    read: Callable[[int, int], data.Batch],
-    calls: Iterable[tuple[int, int]],
-  ) -> Iterator[tuple[data.Batch, tuple[int, int]]]:
-    """What `read` makes of each call, and the call; on the host."""
-    config = self.config.data
-    threads = config.num_threads
-    if threads < 0:
-      threads = 0 if config.in_memory else data.available_cores()
-    return data.prefetch(
-      lambda call: (read(*call), call),
-      calls,
-      ahead=max(config.prefetch, threads),
-      threads=threads,
-    )
 
   # Evaluation.
 
@@ -375,11 +332,11 @@ class Experiment:
     independent examples, which they are not. The outputs are means over `turns`
     copies of its image, turned within `degrees`, see `stn.training.turns`.
     """
-    number = len(self.source(split))
+    number = len(self.reader.source(split))
     batches = (
       {**batch, "index": batch["index"] + draw * number}
       for draw in range(draws)
-      for batch in self.eval_batches(split)
+      for batch in self.reader.eval_batches(split)
     )
     return evaluate.evaluate(
       self._eval_step(turns, degrees),
@@ -387,15 +344,6 @@ class Experiment:
       state.model_state,
       (put_batch(batch, self.mesh) for batch in batches),
       self.task,
-    )
-
-  def eval_batches(self, split: str) -> Iterator[data.Batch]:
-    """The batches of an evaluation, on the host."""
-    config, devices = self.config.data, self.mesh.size
-    # Whatever the number of devices, they divide it.
-    size = math.ceil(config.eval_batch_size / devices) * devices
-    return data.evaluation_batches(
-      self.source(split), size, config.eval_seed, process_rows(self.mesh, size)
     )
 
   @functools.cached_property

@@ -178,7 +178,7 @@ def _untraceable(config: Any, paths: Iterable[str]) -> list[str]:
   def prepare(values):
     example = {
       name: jnp.zeros(field.shape, field.dtype)
-      for name, field in experiment.source("train").spec.items()
+      for name, field in experiment.reader.source("train").spec.items()
     }
     fields = with_numbers(config, values).data
     return data.make_prepare(fields)(jax.random.key(0), example)

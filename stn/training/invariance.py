@@ -176,7 +176,7 @@ def _first(
   experiment: Experiment, split: str, number: int
 ) -> Iterator[dict[str, np.ndarray]]:
   """The batches of the first examples of a split."""
-  for batch in experiment.eval_batches(split):
+  for batch in experiment.reader.eval_batches(split):
     mask = batch["mask"] & (batch["index"] < number)
     if not mask.any():
       return
@@ -203,7 +203,9 @@ def draw_poses(
   look = _look(experiment, state)
   index = np.array([example], np.int32)
   config = experiment.config.data
-  batch = read_test_examples(experiment.source(split), index, config.eval_seed)
+  batch = read_test_examples(
+    experiment.reader.source(split), index, config.eval_seed
+  )
   batch["mask"] = np.ones(1, bool)
   size, rows = experiment.spec.example["image"].shape[:2], []
   for kind, pose in POSES.items():

@@ -42,7 +42,7 @@ def read_examples(experiment: Experiment) -> data.Batch | None:
   config = experiment.config
   if not config.num_pictures:
     return None
-  test = experiment.source("test")
+  test = experiment.reader.source("test")
   index = choose_examples(test.labels, config.num_pictures)
   return data.read_test_examples(test, index, config.data.eval_seed)
 

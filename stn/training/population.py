@@ -179,7 +179,7 @@ class Population:
     seeds = [config.seed for config in self.slots]
     batches = [
       data.train_batch_of_each(
-        self.experiment.source("train"),
+        self.experiment.reader.source("train"),
         seeds,
         first + i,
         self.config.data.batch_size,
@@ -206,7 +206,7 @@ class Population:
       Batches on the devices, each run's as it is alone.
     """
     sharding = run_sharding(self.mesh)
-    for batch, (first, count) in self.experiment.read_ahead(
+    for batch, (first, count) in self.experiment.reader.ahead(
       self._train_batch, calls
     ):
       numbers = np.arange(first, first + count, dtype=np.int32)
@@ -242,7 +242,7 @@ class Population:
     whole, task = replicated(self.mesh), self.experiment.task
     batches = (
       jax.device_put(dict(batch), whole)
-      for batch in self.experiment.eval_batches(split)
+      for batch in self.experiment.reader.eval_batches(split)
     )
     with np.errstate(invalid="ignore"):  # of a run that is frozen
       total = evaluate.sum_batches(

@@ -153,7 +153,7 @@ def test_what_depends_on_no_pose_has_no_share(experiment):
   step = make_posed_step(
     experiment.task, apply, experiment.prepare, experiment.test_key
   )
-  batch = next(experiment.eval_batches("test"))
+  batch = next(experiment.reader.eval_batches("test"))
   batch["mask"] = np.arange(8) < 3
   sums, seen = jax.jit(step)({}, {}, batch, jnp.array([1.0, 0, 0, 0, 1, 0]))
   assert float(sums["count"]) == 3

@@ -71,7 +71,9 @@ def test_a_distortion_is_drawn_once_or_at_every_step(config, redraw):
     config.data.redraw = redraw
     config.data.distortion = "r"
     config.optim.learning_rate = 0.0
-    config.data.batch_size = len(Experiment.build(config).source("train"))
+    config.data.batch_size = len(
+      Experiment.build(config).reader.source("train")
+    )
   _, losses, _ = _run(config, [1] * 3)
   spread = np.ptp(losses) / np.mean(losses)
   assert spread > 1e-4 if redraw else spread < 1e-6

@@ -279,7 +279,7 @@ def test_st_cnn_r_reads_rotated_digits():
     ConfigDict({**network.config.to_dict(), "data": config.to_dict()}),
     split="test",
   )
-  batch = next(experiment.eval_batches("test"))
+  batch = next(experiment.reader.eval_batches("test"))
   batch = jax.tree.map(jnp.asarray, batch)
   digits = prepare_once(experiment.test_key, batch, experiment.prepare)
   logits, _ = jax.jit(network.__call__)(digits["image"])
