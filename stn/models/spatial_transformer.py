@@ -165,12 +165,13 @@ class SpatialTransformer(nn.Module):
 
     theta = predict(x)
     whole, its_theta = family, theta
+    compose = functools.partial(self._compose, family, initial, d)
     for _ in range(self.iterations - 1):
-      whole, its_theta = self._compose(family, theta, initial)
+      whole, its_theta = compose(theta)
       seen = self._warp(x, whole, its_theta, x.shape[1:-1])
       theta = jnp.concatenate([theta, predict(seen[:, 0])], axis=1)
     if self.iterations > 1:
-      whole, its_theta = self._compose(family, theta, initial)
+      whole, its_theta = compose(theta)
     output_size = tuple(self.output_size or x.shape[1:-1])
     make_grid = functools.partial(
       transform_grid,
@@ -192,15 +193,23 @@ class SpatialTransformer(nn.Module):
   def _compose(
     self,
     family: Transform,
-    theta: Float[jax.Array, "n i p"],
     initial: Float[np.ndarray, "1 p"],
-  ) -> tuple[Transform, Float[jax.Array, "n 1 ip"]]:
+    ndim: int,
+    theta: Float[jax.Array, "n i p"],
+  ) -> tuple[Transform, Float[jax.Array, "n 1 q"]]:
     """The warps of each example as one; the first is the outermost."""
-    inwards = [theta[:, i] for i in reversed(range(theta.shape[1]))]
+    number, iterations, _ = theta.shape
+    families = [family] * iterations
+    inwards = [theta[:, i] for i in reversed(range(iterations))]
+    if isinstance(self.initial_theta, numbers.Real):
+      # A scale: cheapest as an affine map. The points where it is needed are
+      # known late; a spline would compute its basis at each of them.
+      family = get_transform("affine", ndim=ndim)
+      initial = family.scaled(float(self.initial_theta))[None]
     if self.initial_theta is not None:
-      inwards.append(jnp.broadcast_to(initial, inwards[0].shape))
-    whole = chain(*[family] * len(inwards))
-    return whole, jnp.concatenate(inwards, axis=-1)[:, None]
+      families.append(family)
+      inwards.append(jnp.broadcast_to(initial, (number, initial.shape[1])))
+    return chain(*families), jnp.concatenate(inwards, axis=-1)[:, None]
 
   def _warp(
     self,

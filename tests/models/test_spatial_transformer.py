@@ -339,6 +339,21 @@ def test_it_may_start_with_a_part_of_the_input(transform, iterations):
   np.testing.assert_allclose(warped, middle, atol=1e-4)
 
 
+def test_a_scale_to_start_with_is_that_of_the_family():
+  x = images(2, 6, 5, 1)
+  by_number, by_theta = (
+    SpatialTransformer(
+      SMALL, transform="tps", iterations=2, initial_theta=start
+    )
+    for start in (0.5, stn.get_transform("tps").scaled(0.5))
+  )
+  params = perturbed(initialised(by_number, x), size=0.05)
+  _, one = run(by_number, params, x)
+  _, other = run(by_theta, params, x)
+  np.testing.assert_allclose(one.theta, other.theta, atol=1e-5)
+  np.testing.assert_allclose(one.grid, other.grid, atol=1e-5)
+
+
 def test_what_the_localisation_sees_may_be_features_of_the_input():
   x = images(2, 6, 6, 1)
   module = SpatialTransformer(SMALL)
