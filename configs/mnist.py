@@ -151,6 +151,7 @@ def sweep_what_helps():
     sweeps.over("model.iterations", 2, 4),
     sweeps.over("model.localisation", "shared"),
     sweeps.over("arg.transform", "similarity", "bspline"),
+    sweeps.over("arg.model", "st_cnn_bn"),
     sweeps.over("model.antialias", "2"),
     sweeps.over("model.gradient", "linearised", "multiscale"),
     sweeps.over("model.centroid", True),
