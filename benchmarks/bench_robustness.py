@@ -184,7 +184,9 @@ def draw(lines: list[dict[str, Any]]) -> bytes:
     y = row + np.linspace(-0.3, 0.3, len(x))
     axis.scatter(x[~bad], y[~bad], s=14, color=COLOURS[0])
     axis.scatter(x[bad], y[bad], s=22, color=COLOURS[1], marker="x")
-    axis.plot([x.mean()] * 2, [row - 0.4, row + 0.4], color="black", lw=1.6)
+    if np.isfinite(x).any():  # of runs that there is another to compare with
+      mean = np.nanmean(x)
+      axis.plot([mean] * 2, [row - 0.4, row + 0.4], color="black", lw=1.6)
   axis.set_yticks(range(len(names)), names)
   axis.invert_yaxis()
   axis.spines[["top", "right"]].set_visible(False)
